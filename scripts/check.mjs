@@ -1,0 +1,23 @@
+// The quick loop: format, lint, types, and the tests that need no server. Stops at the first failure.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const runner = fileURLToPath(new URL('./on-bundled-node.mjs', import.meta.url));
+const steps = [
+  ['format', ['biome', 'format', '.']],
+  ['lint', ['oxlint', '--type-aware', 'src', 'test', 'bench', 'scripts']],
+  ['types', ['tsc', '--noEmit']],
+  ['tests', ['vitest', 'run', '--project', 'unit', '--project', 'contract', '--project', 'simulation']],
+];
+const only = process.argv.slice(2);
+
+for (const [name, command] of steps) {
+  if (only.length > 0 && !only.includes(name)) continue;
+  const startedAt = Date.now();
+  const result = spawnSync(process.execPath, [runner, ...command], { stdio: 'inherit' });
+  if (result.status !== 0) {
+    process.stderr.write(`${name}: failed\n`);
+    process.exit(result.status ?? 1);
+  }
+  process.stderr.write(`${name}: ok (${((Date.now() - startedAt) / 1000).toFixed(1)} s)\n`);
+}

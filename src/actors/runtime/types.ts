@@ -1,0 +1,127 @@
+/**
+ * The actor runtime's contract. Only this folder imports nact; everything else speaks these types.
+ * A reference is a plain value: it can cross a wire, and sending does not tell where the receiver is.
+ */
+import type { Clock } from '../../kernel/clock.ts';
+import type { Logger } from '../../kernel/logger.ts';
+
+declare const MESSAGE: unique symbol;
+
+/** Names an actor anywhere in the cluster. `incarnation` makes a restarted system's actors new ones. */
+export interface ActorRef<M> {
+  readonly node: string;
+  readonly path: string;
+  readonly incarnation: number;
+  /** Type only; never present. */
+  readonly [MESSAGE]?: (message: M) => void;
+}
+
+/** Where an answer goes; a plain value too. Answering twice, or late, does nothing. */
+export interface ReplyTo<R> {
+  readonly node: string;
+  readonly correlation: string;
+  readonly [MESSAGE]?: (reply: R) => void;
+}
+
+export interface RestartPolicy {
+  /** Restarts allowed within `withinMs`; one more and the actor is given up. */
+  readonly maxRestarts: number;
+  readonly withinMs: number;
+  /** Pause before the n-th restart in a row: min · 2^(n−1), at most max. */
+  readonly backoffMinMs: number;
+  readonly backoffMaxMs: number;
+  /** What giving up means: the actor stops and its watchers hear of it, or its parent fails too. */
+  readonly onGivenUp: 'stop' | 'escalate';
+}
+
+/** What a watcher hears. */
+export interface Terminated {
+  readonly ref: ActorRef<never>;
+  readonly reason: 'stopped' | 'given_up' | 'node_lost';
+  /** The last failure, when it was given up. */
+  readonly error: unknown;
+}
+
+export interface MailboxLimit {
+  /** Messages waiting, the one in hand not counted. */
+  readonly capacity: number;
+}
+
+/** Lives from a start to the next restart or stop; its state is its own. */
+export interface Behaviour<M> {
+  /**
+   * One message at a time: the next one waits for the promise. Throwing or rejecting is a failure:
+   * the message is gone, the behaviour is discarded, and the restart policy decides.
+   */
+  receive(message: M): void | Promise<void>;
+  /** After the last message, on stop and before a restart. Children have already stopped. */
+  stopped?(): void | Promise<void>;
+}
+
+export interface ActorDefinition<M> {
+  /** For logs, metrics and `actors tree`: `coordinator`, `conversation`, … */
+  readonly kind: string;
+  /** Makes the behaviour: at the start and again at every restart, so recovery belongs here. */
+  start(context: ActorContext<M>): Behaviour<M> | Promise<Behaviour<M>>;
+  readonly restart?: Partial<RestartPolicy>;
+  readonly mailbox?: Partial<MailboxLimit>;
+}
+
+export interface AskOptions {
+  /** @default 30 000 */
+  readonly timeoutMs?: number;
+}
+
+export interface Messenger {
+  /** Never throws, never waits. What cannot be delivered becomes a dead letter, counted and logged. */
+  tell<M>(to: ActorRef<M>, message: M): void;
+  /**
+   * Rejects with DlgforgeError `timeout` after the deadline, `overloaded` at once when the mailbox is
+   * full, `endpoint` … never: replies are outcomes. Rejects at once when the receiver's node is lost,
+   * or the receiver stops before it answers.
+   */
+  ask<M, R>(to: ActorRef<M>, message: (replyTo: ReplyTo<R>) => M, options?: AskOptions): Promise<R>;
+  reply<R>(to: ReplyTo<R>, reply: R): void;
+}
+
+export interface ActorContext<M> extends Messenger {
+  readonly self: ActorRef<M>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** How often this actor has been restarted since it was spawned. */
+  readonly restarts: number;
+  /** Names are unique among siblings. At most a few hundred children per parent. */
+  spawn<C>(name: string, definition: ActorDefinition<C>): ActorRef<C>;
+  /** Stops a child (its children first) after the message it is handling. */
+  stop(child: ActorRef<never>): Promise<void>;
+  stopSelf(): void;
+  /** `toMessage` is told once when `ref` is gone for good; a restart is not the end. */
+  watch(ref: ActorRef<never>, toMessage: (terminated: Terminated) => M): void;
+  /** Tells this actor what became of a promise. An incarnation that has ended hears nothing. */
+  pipe<T>(promise: Promise<T>, succeeded: (value: T) => M, failed: (error: unknown) => M): void;
+  /** Tells this actor `message` after `delayMs`; the returned function cancels. Ends with the behaviour. */
+  after(delayMs: number, message: M): () => void;
+  /** Aborts when this behaviour ends (stop or restart): hand it to everything that can be cancelled. */
+  readonly signal: AbortSignal;
+}
+
+export interface ActorInfo {
+  readonly path: string;
+  readonly kind: string;
+  readonly restarts: number;
+  readonly lastError: string | null;
+  readonly mailboxLength: number;
+  readonly state: 'running' | 'restarting' | 'stopped';
+}
+
+export interface ActorSystem extends Messenger {
+  readonly node: string;
+  spawn<C>(name: string, definition: ActorDefinition<C>): ActorRef<C>;
+  watch(ref: ActorRef<never>, terminated: (terminated: Terminated) => void): void;
+  /** Every actor of this node, parents before children. */
+  tree(): readonly ActorInfo[];
+  /** Messages that reached nobody, since the start. */
+  readonly deadLetterCount: number;
+  /** Stops every actor, children first, and resolves when all have ended. Idempotent. */
+  stop(): Promise<void>;
+}

@@ -1,0 +1,59 @@
+import type { ModelAnswer, ModelRequest, Role } from '../dialogue/chat.ts';
+
+/** An endpoint as the router sees it; how to reach it and its key stay inside the adapter (I8). */
+export interface EndpointSpec {
+  /** Unique in a run. */
+  readonly name: string;
+  readonly roles: readonly Role[];
+  /** Relative share of traffic; > 0. */
+  readonly weight: number;
+  /** Hard limit of requests in flight (I7). */
+  readonly maxInFlight: number;
+}
+
+/** What became of one attempt at one endpoint. Everything that can be expected is a value. */
+export type AttemptOutcome =
+  | { readonly type: 'answered'; readonly answer: ModelAnswer }
+  /** May succeed later: connection trouble, timeout, 408, 409, 425, 429, 5xx, a body that is no completion. */
+  | {
+      readonly type: 'retry_later';
+      readonly reason: string;
+      readonly status: number | null;
+      /** From Retry-After or retry-after-ms, whatever its size; null when the server said nothing. */
+      readonly retryAfterMs: number | null;
+      /** True for 429 (and 503 with Retry-After): steers concurrency, is not a failure of the endpoint. */
+      readonly rateLimited: boolean;
+    }
+  /** This request will never be answered (400, 413, 422, content filter); others may. */
+  | { readonly type: 'refused'; readonly reason: string; readonly status: number }
+  /** Nobody's request will be answered until a person acts (401, 402, 403, 404 model). */
+  | { readonly type: 'unusable'; readonly reason: string; readonly status: number };
+
+/** Talks to model endpoints: one attempt, one endpoint, no retry, no queue. */
+export interface ModelPort {
+  readonly endpoints: readonly EndpointSpec[];
+  /** The name that records give the model of a role, for example `openai/gpt-5` (CONTRACT section 4.2). */
+  usedName(role: Role): string;
+  /** Milliseconds after which one attempt of this role is given up. */
+  timeoutMs(role: Role): number;
+  /** Retries after a first attempt that may succeed later. */
+  maxRetries(role: Role): number;
+  /** @throws DlgforgeError `cancelled` when `signal` aborts; nothing else. */
+  attempt(endpoint: string, request: ModelRequest, signal: AbortSignal): Promise<AttemptOutcome>;
+  /** Asks `/v1/models` (or a tiny completion where that is missing). Never throws. */
+  check(endpoint: string, signal: AbortSignal): Promise<EndpointHealth>;
+  close(): Promise<void>;
+}
+
+export type EndpointHealth =
+  | { readonly type: 'healthy'; readonly models: readonly string[] }
+  | { readonly type: 'unhealthy'; readonly reason: string; readonly hint: string };
+
+/** What a server was found to support, remembered over processes. */
+export interface CapabilityMemory {
+  load(): Promise<ReadonlyMap<string, ResponseFormatKind>>;
+  /** `key` is endpoint base URL and model. */
+  remember(key: string, kind: ResponseFormatKind): Promise<void>;
+}
+
+export type ResponseFormatKind = 'json_schema' | 'json_object' | 'text';

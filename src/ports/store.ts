@@ -1,0 +1,239 @@
+/**
+ * The truth of every run: one SQL schema, two servers (embedded, or the user's own).
+ * Every promise here is held by the database, not by memory of a process.
+ */
+import type { DatasetId, Epoch, PersistenceId, RunId } from '../kernel/ids.ts';
+import type { CapabilityMemory } from './model.ts';
+
+/** An event as it is stored; `event` is JSON with a `type`. */
+export interface StoredEvent {
+  /** From 1, without gaps, per persistence id. */
+  readonly seq: number;
+  readonly event: unknown;
+  /** Milliseconds since the epoch, the store's clock. */
+  readonly atMs: number;
+}
+
+export interface Recovered {
+  /** The new epoch; every older one can no longer append (I2). */
+  readonly epoch: Epoch;
+  readonly snapshot: { readonly seq: number; readonly state: unknown } | null;
+  /** Events after the snapshot, in order. */
+  readonly events: readonly StoredEvent[];
+  readonly lastSeq: number;
+}
+
+export interface Journal {
+  /** Takes the hold of a persistence id: raises its epoch and reads it, in one transaction. */
+  recover(id: PersistenceId): Promise<Recovered>;
+  /**
+   * Durable when it resolves (I1). Events get seq `afterSeq + 1 …`. Appends of many actors that are
+   * asked for together travel as one statement; each succeeds or fails alone.
+   * @throws DlgforgeError `stale_epoch` when the hold has moved on or a seq is taken.
+   */
+  append(id: PersistenceId, epoch: Epoch, afterSeq: number, events: readonly unknown[]): Promise<void>;
+  /** Replaces the snapshot when its seq is newer. A stale epoch is refused like an append. */
+  saveSnapshot(id: PersistenceId, epoch: Epoch, seq: number, state: unknown): Promise<void>;
+  /** All events, or those after `afterSeq`; does not take the hold. */
+  read(id: PersistenceId, afterSeq?: number): Promise<readonly StoredEvent[]>;
+  /** Reads without taking the hold. */
+  peek(id: PersistenceId): Promise<Omit<Recovered, 'epoch'>>;
+  /** Persistence ids that start with `prefix`, in order, with their last seq. */
+  list(prefix: string): Promise<readonly { readonly id: PersistenceId; readonly lastSeq: number }[]>;
+}
+
+export interface Dataset {
+  readonly id: DatasetId;
+  /** Absolute path where it was last seen; a hint, the marker file is what counts. */
+  readonly outputDir: string;
+  /** Number of runs created in it so far. */
+  readonly runCount: number;
+  /** True once an old ledger has been taken in. */
+  readonly adopted: boolean;
+}
+
+export type RunStatus = 'running' | 'interrupted' | 'failed' | 'completed';
+
+export interface RunRecord {
+  readonly id: RunId;
+  readonly datasetId: DatasetId;
+  /** Position among the runs of its dataset, from 0. */
+  readonly ordinal: number;
+  readonly status: RunStatus;
+  /** Effective configuration without secrets, as at creation. */
+  readonly config: unknown;
+  /** Settings that change accepted rows, by name, as text; compared at resume. */
+  readonly fingerprint: Readonly<Record<string, string>>;
+  /** Everything the plan needs that is not in the configuration: ledger state at the start, documents, … */
+  readonly plan: unknown;
+  readonly error: string | null;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+export interface RunCounts {
+  readonly languageIndex: number;
+  readonly committed: number;
+  readonly dropped: number;
+  /** Drops after the last commit. */
+  readonly consecutiveDrops: number;
+  /** Smallest index that is neither committed nor dropped; commits are in index order. */
+  readonly nextIndex: number;
+  readonly turns: number;
+  readonly dropReasons: Readonly<Record<string, number>>;
+}
+
+/** Sums over the journalled model answers of a run. */
+export interface CallTotals {
+  readonly role: string;
+  readonly endpoint: string;
+  readonly model: string;
+  readonly calls: number;
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
+  readonly latencyMs: number;
+  readonly rehearsal: boolean;
+}
+
+/** A line of the coverage ledger, CONTRACT section 6.14, with what files do not say. */
+export interface LedgerEntry {
+  readonly turn: number;
+  readonly passageId: string;
+  readonly source: string;
+  readonly question: string;
+  /** 0.1.0's hash: first 16 hex of SHA-256 of the lower-cased, white-space-collapsed question. */
+  readonly questionHash: string;
+  readonly questionMode: string;
+  readonly seedTopic: string;
+  readonly seedQuestion: string;
+  readonly seedQuestionHash: string;
+}
+
+export interface CommitKey {
+  readonly runId: RunId;
+  readonly languageIndex: number;
+  readonly index: number;
+}
+
+export interface CommitRequest extends CommitKey {
+  readonly datasetId: DatasetId;
+  readonly lease: LeaseGrant;
+  readonly language: string;
+  readonly conversationId: string;
+  readonly turns: number;
+  readonly outcome:
+    | {
+        readonly type: 'committed';
+        readonly payload: unknown;
+        /** Normalised-question keys, hex; distinct. */
+        readonly questionKeys: readonly string[];
+        readonly ledger: readonly LedgerEntry[];
+      }
+    | { readonly type: 'dropped'; readonly reason: string; readonly payload: unknown };
+}
+
+export type CommitResult =
+  | { readonly type: 'committed'; readonly commitSeq: number }
+  /** Nothing was written: these keys are already in the dataset (I4). */
+  | { readonly type: 'duplicate'; readonly keys: readonly string[] };
+
+export interface CommittedConversation extends CommitKey {
+  /** From 1, without gaps, per dataset; the order of the files. Dropped conversations have one too. */
+  readonly commitSeq: number;
+  readonly language: string;
+  readonly conversationId: string;
+  readonly committedAtMs: number;
+  readonly status: 'committed' | 'dropped';
+  readonly reason: string | null;
+  readonly payload: unknown;
+  readonly ledger: readonly LedgerEntry[];
+}
+
+/** What the dataset remembers when a run starts; everything the plan depends on (I5). */
+export interface DatasetMemory {
+  /** How often each passage grounded a question. `language` is null for lines of 0.1.0, which name none. */
+  readonly passageUses: readonly {
+    readonly language: string | null;
+    readonly passageId: string;
+    readonly source: string;
+    readonly uses: number;
+  }[];
+  readonly seedUses: readonly { readonly seedQuestionHash: string; readonly uses: number }[];
+  /** The latest questions, oldest first. */
+  readonly recentQuestions: readonly string[];
+}
+
+/** A question taken over from outside (0.1.0 ledger lines, imported states). */
+export interface AdoptedEntry extends LedgerEntry {
+  readonly key: string;
+  /** The line as it stood, so that the file can be rebuilt with it; null when it stood in no file. */
+  readonly line: string | null;
+}
+
+export interface HolderInfo {
+  readonly host: string;
+  readonly pid: number;
+  /** Distinguishes processes that get the same pid, also after a reboot. */
+  readonly processKey: string;
+  readonly command: string;
+  readonly sinceMs: number;
+}
+
+export interface LeaseGrant {
+  readonly name: string;
+  readonly epoch: Epoch;
+}
+
+export type LeaseResult =
+  | { readonly type: 'granted'; readonly lease: LeaseGrant; readonly previous: HolderInfo | null }
+  | { readonly type: 'held'; readonly holder: HolderInfo };
+
+export interface Store {
+  readonly journal: Journal;
+  readonly capabilities: CapabilityMemory;
+  /** For people: where this is, without secrets. */
+  readonly description: string;
+
+  /** The dataset with this id, made when it is new; remembers `outputDir`. */
+  openDataset(id: DatasetId, outputDir: string): Promise<Dataset>;
+  /** The dataset last seen at this folder, for folders whose marker was deleted. */
+  findDataset(outputDir: string): Promise<Dataset | null>;
+  /** Takes over old questions, once; later calls for an adopted dataset change nothing. */
+  adopt(id: DatasetId, entries: readonly AdoptedEntry[]): Promise<void>;
+  adoptedLines(id: DatasetId): AsyncIterable<string>;
+  memory(id: DatasetId, recentCount: number): Promise<DatasetMemory>;
+
+  /** @throws DlgforgeError `resume` when the id is taken. */
+  createRun(run: Omit<RunRecord, 'ordinal' | 'status' | 'error' | 'createdAtMs' | 'updatedAtMs'>): Promise<RunRecord>;
+  getRun(id: RunId): Promise<RunRecord | null>;
+  /** Newest first. */
+  listRuns(): Promise<readonly RunRecord[]>;
+  setRunStatus(id: RunId, lease: LeaseGrant, status: RunStatus, error: string | null): Promise<void>;
+  /** For `--allow-config-change`. */
+  replaceRunSettings(id: RunId, lease: LeaseGrant, config: unknown, fingerprint: Readonly<Record<string, string>>): Promise<void>;
+  runCounts(id: RunId): Promise<readonly RunCounts[]>;
+  callTotals(id: RunId): Promise<readonly CallTotals[]>;
+
+  /** Which of these keys the dataset holds. */
+  knownQuestions(id: DatasetId, keys: readonly string[]): Promise<ReadonlySet<string>>;
+  /**
+   * All of it or nothing, in one transaction that also checks the lease's epoch (I2, I3, I4).
+   * Asking again for the same commit key changes nothing and gives the same answer.
+   * @throws DlgforgeError `stale_epoch` when the lease has moved on.
+   */
+  commit(request: CommitRequest): Promise<CommitResult>;
+  /** Conversations with commitSeq > `after`, in order; read in pages, never all in memory (I9). */
+  committed(id: DatasetId, after: number, filter?: { readonly runId?: RunId }): AsyncIterable<CommittedConversation>;
+
+  /**
+   * A named hold. `isAlive` decides about a holder on this host; a holder elsewhere counts as dead
+   * when it has not renewed for `ttlMs`.
+   */
+  acquireLease(name: string, holder: HolderInfo, ttlMs: number, isAlive: (holder: HolderInfo) => boolean): Promise<LeaseResult>;
+  /** @throws DlgforgeError `stale_epoch` when somebody else has it. */
+  renewLease(lease: LeaseGrant): Promise<void>;
+  releaseLease(lease: LeaseGrant): Promise<void>;
+
+  close(): Promise<void>;
+}

@@ -1,0 +1,18 @@
+import { defineConfig } from 'vitest/config';
+
+/** `unit`, `contract` and `simulation` are the quick loop; `store`, `cli` and `faults` start real servers and processes. */
+const project = (name: string, extra: Record<string, unknown> = {}) => ({
+  test: { name, include: [`test/${name}/**/*.test.ts`], pool: 'forks' as const, testTimeout: 20_000, ...extra },
+});
+
+export default defineConfig({
+  test: {
+    projects: [
+      project('unit', { pool: 'threads' }),
+      project('contract', { hookTimeout: 60_000 }),
+      project('simulation', { testTimeout: 60_000 }),
+      project('cli', { testTimeout: 120_000, hookTimeout: 120_000 }),
+      project('faults', { testTimeout: 600_000, hookTimeout: 120_000 }),
+    ],
+  },
+});
