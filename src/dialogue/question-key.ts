@@ -1,0 +1,65 @@
+import { sha256 } from '../kernel/hash.ts';
+
+/**
+ * What makes two questions the same question (I4): NFKC, case folding, characters that cannot be seen
+ * taken out, white space collapsed, punctuation at the ends removed. The first three steps are Unicode's
+ * NFKC_Casefold (Unicode Standard, section 3.13, R4 and R5).
+ *
+ * Idempotent: one pass can uncover work for the next (a mark composes with a letter once what stood
+ * between them is gone), so passes are made until nothing changes.
+ */
+export function normaliseQuestion(question: string): string {
+  let text = question.toWellFormed();
+  for (let pass = 0; pass < PASSES_MAX; pass += 1) {
+    const next = normaliseOnce(text);
+    if (next === text) break;
+    text = next;
+  }
+  return text;
+}
+
+/** Three passes were the most that any text needed in millions of random ones; the limit is for safety. */
+const PASSES_MAX = 16;
+
+function normaliseOnce(text: string): string {
+  return foldCase(text.normalize('NFKC').replace(UNSEEN, ''))
+    .normalize('NFKC')
+    .replace(SPACE, ' ')
+    .replace(START, '')
+    .replace(END, '');
+}
+
+/** Soft hyphens, zero-width spaces and joiners, direction marks, variation selectors. */
+const UNSEEN = /\p{Default_Ignorable_Code_Point}/gu;
+/** Every separator and control character: U+2028, U+0085 and tabs too. */
+const SPACE = /[\s\p{Z}\p{Cc}]+/gu;
+/** Punctuation that can be part of a name or an amount stays: “C#” is not “C”, “5 %” is not “5”. */
+const EDGE = String.raw`(?:(?![#%&@‰‱٪§¶])\p{P}|\s)+`;
+const START = new RegExp(`^${EDGE}`, 'u');
+const END = new RegExp(`${EDGE}$`, 'u');
+
+/**
+ * Full case folding from what JavaScript offers: upper, then lower case maps ß to ss and ﬁ to fi. The
+ * dotless i is kept apart (upper case would merge it with i), final sigma is sigma.
+ */
+function foldCase(text: string): string {
+  return text
+    .split('ı')
+    .map((part) => part.toUpperCase().toLowerCase())
+    .join('ı')
+    .replaceAll('ς', 'σ');
+}
+
+/** The dataset-wide unique key of a question: SHA-256 of its normal form, in hex. */
+export function questionKey(question: string): string {
+  return sha256(normaliseQuestion(question));
+}
+
+/** White space as Python's `str.split()` sees it. */
+const PYTHON_SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/g;
+
+/** 0.1.0's hash, kept in the ledger file: first 16 hex digits over the lower-cased, space-collapsed text. */
+export function legacyQuestionHash(question: string): string {
+  const collapsed = question.toWellFormed().toLowerCase().replace(PYTHON_SPACE, ' ');
+  return sha256(collapsed.replace(/^ | $/g, '')).slice(0, 16);
+}
