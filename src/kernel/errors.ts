@@ -20,7 +20,8 @@ export type ErrorCode =
   | 'output' //         the output folder cannot be written
   | 'timeout' //        a deadline passed
   | 'cancelled' //      somebody asked for the end
-  | 'overloaded'; //    a bounded queue is full
+  | 'overloaded' //     a bounded queue is full
+  | 'receiver_gone'; // the actor that was asked has ended, or its node is lost
 
 export interface DlgforgeErrorOptions {
   /** True when the same call may succeed later without anybody changing anything. */
