@@ -64,7 +64,13 @@ function writeObject(object: object, indent: string | null, margin: string): str
   return fields.length === 0 ? '{}' : enclose('{', fields, '}', indent, margin);
 }
 
-function enclose(open: string, parts: readonly string[], close: string, indent: string | null, margin: string): string {
+function enclose(
+  open: string,
+  parts: readonly string[],
+  close: string,
+  indent: string | null,
+  margin: string,
+): string {
   if (indent === null) return open + parts.join(', ') + close;
   const inner = `\n${margin}${indent}`;
   return `${open}${inner}${parts.join(`,${inner}`)}\n${margin}${close}`;
@@ -116,7 +122,12 @@ function nonFinite(value: number): string {
   return value > 0 ? 'inf' : '-inf';
 }
 
-const NAMED_ESCAPES: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+const NAMED_ESCAPES: Readonly<Record<string, string>> = {
+  '\\': '\\\\',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+};
 
 function quoted(text: string): string {
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";

@@ -22,11 +22,11 @@ export function normaliseQuestion(question: string): string {
 const PASSES_MAX = 16;
 
 function normaliseOnce(text: string): string {
-  return foldCase(text.normalize('NFKC').replace(UNSEEN, ''))
+  const folded = foldCase(text.normalize('NFKC').replace(UNSEEN, ''))
     .normalize('NFKC')
     .replace(SPACE, ' ')
-    .replace(START, '')
-    .replace(END, '');
+    .replace(START, '');
+  return withoutEnd(folded);
 }
 
 /** Soft hyphens, zero-width spaces and joiners, direction marks, variation selectors. */
@@ -34,9 +34,21 @@ const UNSEEN = /\p{Default_Ignorable_Code_Point}/gu;
 /** Every separator and control character: U+2028, U+0085 and tabs too. */
 const SPACE = /[\s\p{Z}\p{Cc}]+/gu;
 /** Punctuation that can be part of a name or an amount stays: “C#” is not “C”, “5 %” is not “5”. */
-const EDGE = String.raw`(?:(?![#%&@‰‱٪§¶])\p{P}|\s)+`;
-const START = new RegExp(`^${EDGE}`, 'u');
-const END = new RegExp(`${EDGE}$`, 'u');
+const EDGE = String.raw`(?:(?![#%&@‰‱٪§¶])\p{P}|\s)`;
+const START = new RegExp(`^${EDGE}+`, 'u');
+const EDGE_CHARACTER = new RegExp(`^${EDGE}$`, 'u');
+
+/** By hand, from the back: an expression that ends in `$` takes quadratic time on long runs of dots. */
+function withoutEnd(text: string): string {
+  let end = text.length;
+  while (end > 0) {
+    const last = text.charCodeAt(end - 1);
+    const start = last >= 0xdc00 && last <= 0xdfff && end > 1 ? end - 2 : end - 1;
+    if (!EDGE_CHARACTER.test(text.slice(start, end))) break;
+    end = start;
+  }
+  return text.slice(0, end);
+}
 
 /**
  * Full case folding from what JavaScript offers: upper, then lower case maps ß to ss and ﬁ to fi. The
