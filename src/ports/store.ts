@@ -5,7 +5,17 @@
 import type { DatasetId, Epoch, PersistenceId, RunId } from '../kernel/ids.ts';
 import type { CapabilityMemory } from './model.ts';
 
-/** An event as it is stored; `event` is JSON with a `type`. */
+/**
+ * Every persistence id of a run starts with this; so its paid answers can be summed, and no run's ids
+ * are a prefix of another's.
+ */
+export const runPrefix = (id: RunId): string => `run/${encodeURIComponent(id)}/`;
+
+/**
+ * An event as it is stored; `event` is JSON with a `type`. One that carries a paid answer has it under
+ * `answer` (a `ModelAnswer`) and says what it was for under `role` or `purpose`; the store keeps its usage
+ * beside it, for `callTotals`.
+ */
 export interface StoredEvent {
   /** From 1, without gaps, per persistence id. */
   readonly seq: number;

@@ -1,0 +1,15 @@
+import type { HolderInfo } from '../ports/store.ts';
+
+/**
+ * When a lease may be taken over. On the holder's own host its process can be looked at; from elsewhere
+ * only its silence can be judged.
+ */
+export function holderIsDead(
+  holder: HolderInfo,
+  asker: HolderInfo,
+  silentMs: number,
+  ttlMs: number,
+  isAlive: (holder: HolderInfo) => boolean,
+): boolean {
+  return holder.host === asker.host ? !isAlive(holder) : silentMs > ttlMs;
+}

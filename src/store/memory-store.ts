@@ -1,0 +1,193 @@
+/**
+ * The store in memory, for simulations. Every operation decides and writes in one synchronous step, which
+ * is what a transaction is here; the promises are those of `ports/store.ts`, held by the same contract
+ * suite as Postgres.
+ */
+import { type Clock, systemClock } from '../kernel/clock.ts';
+import { type DatasetId, type RunId } from '../kernel/ids.ts';
+import type { ResponseFormatKind } from '../ports/model.ts';
+import {
+  type AdoptedEntry,
+  type CallTotals,
+  type CommitRequest,
+  type CommitResult,
+  type CommittedConversation,
+  type Dataset,
+  type DatasetMemory,
+  type HolderInfo,
+  type LeaseGrant,
+  type LeaseResult,
+  type RunCounts,
+  type RunRecord,
+  type RunStatus,
+  runPrefix,
+  type Store,
+} from '../ports/store.ts';
+import { MemoryDataset } from './memory-dataset.ts';
+import { MemoryJournal } from './memory-journal.ts';
+import { MemoryLeases } from './memory-leases.ts';
+import { sumCalls } from './paid-call.ts';
+import { noSuchDataset, noSuchRun, runIdTaken } from './store-errors.ts';
+
+export class MemoryStore implements Store {
+  readonly description = 'memory of this process';
+  readonly journal: MemoryJournal;
+  readonly capabilities = new MemoryCapabilities();
+
+  readonly #clock: Clock;
+  readonly #datasets = new Map<DatasetId, MemoryDataset>();
+  /** In the order of creation. */
+  readonly #runs = new Map<RunId, RunRecord>();
+  readonly #leases: MemoryLeases;
+
+  constructor(clock: Clock = systemClock) {
+    this.#clock = clock;
+    this.journal = new MemoryJournal(clock);
+    this.#leases = new MemoryLeases(clock);
+  }
+
+  async openDataset(id: DatasetId, outputDir: string): Promise<Dataset> {
+    const dataset = this.#datasets.get(id) ?? new MemoryDataset(id, this.#clock);
+    dataset.outputDir = outputDir;
+    // The one that was opened last stands last: findDataset looks from the end.
+    this.#datasets.delete(id);
+    this.#datasets.set(id, dataset);
+    return dataset.info();
+  }
+
+  async findDataset(outputDir: string): Promise<Dataset | null> {
+    const found = [...this.#datasets.values()].findLast((dataset) => dataset.outputDir === outputDir);
+    return found?.info() ?? null;
+  }
+
+  async adopt(id: DatasetId, entries: readonly AdoptedEntry[]): Promise<void> {
+    this.#dataset(id).adopt(copied(entries));
+  }
+
+  async *adoptedLines(id: DatasetId): AsyncIterable<string> {
+    yield* this.#dataset(id).adoptedLines;
+  }
+
+  async memory(id: DatasetId, recentCount: number): Promise<DatasetMemory> {
+    return this.#dataset(id).memory(recentCount);
+  }
+
+  async createRun(
+    run: Omit<RunRecord, 'ordinal' | 'status' | 'error' | 'createdAtMs' | 'updatedAtMs'>,
+  ): Promise<RunRecord> {
+    const dataset = this.#dataset(run.datasetId);
+    if (this.#runs.has(run.id)) throw runIdTaken(run.id);
+    const now = this.#clock.now();
+    const record: RunRecord = {
+      ...copied(run),
+      ordinal: dataset.runCount,
+      status: 'running',
+      error: null,
+      createdAtMs: now,
+      updatedAtMs: now,
+    };
+    dataset.runCount += 1;
+    this.#runs.set(run.id, record);
+    return copied(record);
+  }
+
+  async getRun(id: RunId): Promise<RunRecord | null> {
+    return copied(this.#runs.get(id) ?? null);
+  }
+
+  async listRuns(): Promise<readonly RunRecord[]> {
+    return copied([...this.#runs.values()].toReversed());
+  }
+
+  async setRunStatus(id: RunId, lease: LeaseGrant, status: RunStatus, error: string | null): Promise<void> {
+    this.#changeRun(id, lease, { status, error });
+  }
+
+  async replaceRunSettings(
+    id: RunId,
+    lease: LeaseGrant,
+    config: unknown,
+    fingerprint: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    this.#changeRun(id, lease, copied({ config, fingerprint }));
+  }
+
+  async runCounts(id: RunId): Promise<readonly RunCounts[]> {
+    const run = this.#runs.get(id);
+    return run === undefined ? [] : this.#dataset(run.datasetId).runCounts(id);
+  }
+
+  async callTotals(id: RunId): Promise<readonly CallTotals[]> {
+    return sumCalls(this.journal.calls(runPrefix(id)));
+  }
+
+  async knownQuestions(id: DatasetId, keys: readonly string[]): Promise<ReadonlySet<string>> {
+    return new Set(this.#dataset(id).known(keys));
+  }
+
+  async commit(request: CommitRequest): Promise<CommitResult> {
+    this.#leases.check(request.lease);
+    return this.#dataset(request.datasetId).commit(copied(request));
+  }
+
+  async *committed(
+    id: DatasetId,
+    after: number,
+    filter?: { readonly runId?: RunId },
+  ): AsyncIterable<CommittedConversation> {
+    for (const conversation of this.#dataset(id).conversationsAfter(after)) {
+      if (filter?.runId === undefined || conversation.runId === filter.runId) yield copied(conversation);
+    }
+  }
+
+  async acquireLease(
+    name: string,
+    holder: HolderInfo,
+    ttlMs: number,
+    isAlive: (holder: HolderInfo) => boolean,
+  ): Promise<LeaseResult> {
+    return this.#leases.acquire(name, holder, ttlMs, isAlive);
+  }
+
+  async renewLease(lease: LeaseGrant): Promise<void> {
+    this.#leases.renew(lease);
+  }
+
+  async releaseLease(lease: LeaseGrant): Promise<void> {
+    this.#leases.release(lease);
+  }
+
+  async close(): Promise<void> {
+    // Memory goes with its process.
+  }
+
+  #dataset(id: DatasetId): MemoryDataset {
+    const dataset = this.#datasets.get(id);
+    if (dataset === undefined) throw noSuchDataset(id);
+    return dataset;
+  }
+
+  #changeRun(id: RunId, lease: LeaseGrant, change: Partial<RunRecord>): void {
+    this.#leases.check(lease);
+    const run = this.#runs.get(id);
+    if (run === undefined) throw noSuchRun(id);
+    this.#runs.set(id, { ...run, ...change, updatedAtMs: this.#clock.now() });
+  }
+}
+
+class MemoryCapabilities {
+  readonly #kinds = new Map<string, ResponseFormatKind>();
+
+  async load(): Promise<ReadonlyMap<string, ResponseFormatKind>> {
+    return new Map(this.#kinds);
+  }
+
+  async remember(key: string, kind: ResponseFormatKind): Promise<void> {
+    this.#kinds.set(key, kind);
+  }
+}
+
+/** What a database would give back: nothing is shared by reference. */
+function copied<T>(value: T): T {
+  return JSON.parse(JSON.stringify(value)) as T;
+}
