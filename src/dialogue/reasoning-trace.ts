@@ -7,6 +7,9 @@ const NO_QUERIES: ReadonlySet<string> = new Set(
   'ar en fr english french arabic morocco moroccan egypt egyptian levantine uae gulf saudi'.split(' '),
 );
 
+/** At most two characters, as people count them in most scripts. */
+const CRUMB = /^.{0,2}$/su;
+
 /** The queries that could find something: trimmed, not empty, no lone language names, no crumbs. */
 export function cleanQueries(value: JsonValue | undefined): string[] {
   return asList(value)
@@ -16,8 +19,7 @@ export function cleanQueries(value: JsonValue | undefined): string[] {
 
 function isQuery(query: string): boolean {
   if (query === '') return false;
-  const oneWord = !/\s/u.test(query);
-  return !(oneWord && ([...query].length <= 2 || NO_QUERIES.has(query.toLowerCase())));
+  return /\s/u.test(query) || !(CRUMB.test(query) || NO_QUERIES.has(query.toLowerCase()));
 }
 
 /** The trace with its queries cleaned; a trace without a `retrieval_queries` object comes back as it is. */
@@ -35,7 +37,7 @@ export function cleanRetrievalQueries<T extends { readonly retrieval_queries?: u
 }
 
 /** The form of the record files (CONTRACT section 6.13); takes the looser traces of 0.1.0 too. */
-export function normaliseReasoningTrace(trace: JsonValue | undefined): JsonObject {
+export function normaliseTrace(trace: JsonValue | undefined): JsonObject {
   if (!isObject(trace)) return {};
   const { thinking, premises } = trace;
   return {
@@ -57,7 +59,9 @@ function normalisedPremise(premise: JsonValue): JsonValue {
   return {
     id: pythonText(premise['id']),
     text: pythonText(premise['text']),
-    evidence_refs: asList(refs).map(pythonText).filter((ref) => ref.trim() !== ''),
+    evidence_refs: asList(refs)
+      .map(pythonText)
+      .filter((ref) => ref.trim() !== ''),
     assumption: assumptionText(premise['assumption'] ?? premise['note'] ?? premise['text_note']),
   };
 }
