@@ -3,7 +3,7 @@
  * names, order and types of the fields are the operators' contract. Pure: equal conversations give equal
  * bytes, however often, wherever and by how many workers they were made (I5, I6).
  */
-import type { ConversationPayload, PayloadTurn } from './conversation-record.ts';
+import type { ConversationPayload, InputsBase, PayloadPersonas, PayloadTurn } from './conversation-record.ts';
 import { Float } from './python-json.ts';
 import { rawResults } from './raw-results.ts';
 import { normaliseTrace } from './reasoning-trace.ts';
@@ -41,7 +41,7 @@ export function inputsOf(
 ): object {
   const judge = payload.conversationJudge;
   return {
-    ...runInputs(payload),
+    ...commonInputs(payload),
     n_turns: payload.turns.length,
     conversation_index: payload.index,
     conversation_status: status,
@@ -51,14 +51,23 @@ export function inputsOf(
   };
 }
 
-function runInputs(payload: ConversationPayload): object {
-  const { inputs, personas, agents } = payload;
+/** The fields that conversations and run states share. */
+interface CommonInputs {
+  readonly inputs: InputsBase;
+  readonly language: string;
+  readonly conversationId: string;
+  readonly personas: PayloadPersonas;
+  readonly agents: ConversationPayload['agents'];
+}
+
+function commonInputs(common: CommonInputs): object {
+  const { inputs, personas, agents } = common;
   return {
     question: inputs.question,
-    target_language: payload.language,
+    target_language: common.language,
     target_languages: inputs.target_languages,
     question_seed: inputs.question_seed,
-    run_id: payload.conversationId,
+    run_id: common.conversationId,
     resume_run_id: '',
     total_samples: inputs.total_samples,
     min_turns: inputs.min_turns,
@@ -215,5 +224,54 @@ export function ledgerRow(facts: LedgerFacts, committedAtMs: number): object {
     seed_topic: facts.seedTopic,
     seed_question: facts.seedQuestion,
     seed_question_hash: facts.seedQuestionHash,
+  };
+}
+
+/** What `run_state/<run_id>.json` says before its slots (CONTRACT section 6.15). */
+export interface RunStateFacts {
+  readonly runId: string;
+  readonly status: 'started' | 'resumed' | 'in_progress' | 'completed';
+  readonly updatedAtMs: number;
+  readonly inputs: InputsBase;
+  readonly agents: ConversationPayload['agents'];
+  /** Largest number of planned turns, and number of slots, over `conversations`. */
+  readonly turnsMax: number;
+  readonly slotCount: number;
+}
+
+/** The run state without `conversations`, which comes last. `inputs.target_language` is the first language. */
+export function runStateHead(facts: RunStateFacts): object {
+  const personas = { user: '', assistant: '', userId: '', assistantId: '' };
+  const { runId, inputs, agents } = facts;
+  const language = inputs.target_languages[0] ?? '';
+  return {
+    run_id: runId,
+    status: facts.status,
+    updated_at: ledgerTimestamp(facts.updatedAtMs),
+    n_turns: facts.turnsMax,
+    batch_size: facts.slotCount,
+    inputs: commonInputs({ inputs, language, conversationId: runId, personas, agents }),
+  };
+}
+
+/**
+ * A slot of a run state. Turns and responses are not repeated in it: they stand in
+ * `conversations/<id>.json`, and repeating them made the file grow with the square of the run.
+ */
+export function runStateSlot(
+  conversation: ConversationPayload | Pick<ConversationPayload, 'index' | 'conversationId'>,
+  status: ConversationStatus,
+  dropReason: string,
+): object {
+  const payload = 'version' in conversation ? conversation : null;
+  return {
+    conversation_index: conversation.index,
+    conversation_id: conversation.conversationId,
+    target_n_turns: payload?.targetTurns ?? 0,
+    status,
+    drop_reason: dropReason,
+    inputs: payload === null ? {} : inputsOf(payload, status, dropReason),
+    turns: [],
+    raw_results: [],
   };
 }

@@ -1,0 +1,37 @@
+import { createReadStream } from 'node:fs';
+
+export interface FileLine {
+  /** From 1. */
+  readonly number: number;
+  readonly text: string;
+  /** Where the line starts and where the next one does. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * The lines of a file, split on `\n` only: U+2028 and U+0085 are text, not ends of lines. Streams; needs
+ * the memory of its longest line.
+ */
+export async function* fileLines(path: string): AsyncGenerator<FileLine> {
+  let rest: Buffer[] = [];
+  let number = 0;
+  let start = 0;
+  const line = (bytes: Buffer, ended: boolean): FileLine => {
+    const end = start + bytes.length + (ended ? 1 : 0);
+    number += 1;
+    const found = { number, text: bytes.toString('utf8'), start, end };
+    start = end;
+    return found;
+  };
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 18 }) as AsyncIterable<Buffer>) {
+    let from = 0;
+    for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, from)) {
+      yield line(Buffer.concat([...rest, chunk.subarray(from, at)]), true);
+      rest = [];
+      from = at + 1;
+    }
+    if (from < chunk.length) rest.push(chunk.subarray(from));
+  }
+  if (rest.length > 0) yield line(Buffer.concat(rest), false);
+}

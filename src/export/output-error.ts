@@ -1,0 +1,40 @@
+import { DlgforgeError, messageOf } from '../kernel/errors.ts';
+
+const HINTS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full: free some space',
+  EDQUOT: 'the disk quota is used up: free some space',
+  EACCES: 'permission was denied: give this user write access',
+  EPERM: 'permission was denied: give this user write access',
+  EROFS: 'the file system is read-only: make it writable',
+  ENOENT: 'the folder is gone: something removed it while dlgforge was running',
+};
+
+/**
+ * Turns a failed file operation into an operating fault that says what to do. Nothing is ever lost with
+ * it: the store has every committed conversation, the files are only a view of it (I6).
+ */
+export function outputError(path: string, cause: unknown): DlgforgeError {
+  if (cause instanceof DlgforgeError) return cause;
+  const code = codeOf(cause);
+  const reason = (code !== null && HINTS[code]) || messageOf(cause);
+  return new DlgforgeError(
+    'output',
+    `cannot write ${path}: ${reason}. Nothing is lost, every committed conversation is in the store; ` +
+      'put this right, then `dlgforge export <config>` completes the files.',
+    { cause, details: { path, code } },
+  );
+}
+
+export function codeOf(error: unknown): string | null {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return code ?? null;
+}
+
+/** Runs a file operation; what it throws becomes an `output` error that names `path`. */
+export async function naming<T>(path: string, operation: () => Promise<T>): Promise<T> {
+  try {
+    return await operation();
+  } catch (error) {
+    throw outputError(path, error);
+  }
+}

@@ -1,0 +1,308 @@
+/**
+ * The files under `saving.output_dir` as a projection of the store (I6).
+ *
+ * Owns the line files, the conversation files and the marker of one folder; its caller holds the lease
+ * that makes it the only writer there. Does not own the run states (`run-state-file.ts`).
+ *
+ * - P1 The marker never runs ahead: it is moved after everything it speaks of is on disk.
+ * - P2 What is in a file beyond the marker is a torn write: it is cut off at the next start and written again.
+ * - P3 A folder whose files are shorter than its marker says is rebuilt from the store.
+ * - P4 A rebuild is announced in the marker before it touches a file, so one that is cut short starts again.
+ * - P5 Lines that were there before dlgforge are never lost by it.
+ */
+import { mkdir, open, opendir, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DlgforgeError } from '../kernel/errors.ts';
+import type { DatasetId } from '../kernel/ids.ts';
+import { type Logger, silentLogger } from '../kernel/logger.ts';
+import {
+  CONVERSATIONS_FOLDER,
+  LEDGER_FILE,
+  LINE_FILES,
+  type LineFile,
+  type RowSettings,
+  RUN_STATE_FOLDER,
+} from './dataset-rows.ts';
+import { syncFolder } from './durable-file.ts';
+import { foreignPrefixes, type ProjectedStore, restoreLedger, sizeOf } from './existing-lines.ts';
+import { LineFiles, type LineSizes, sizesOf } from './line-files.ts';
+import { type Marker, markerPath, readMarker, writeMarker } from './marker.ts';
+import { naming } from './output-error.ts';
+import { type StepHook, writeConversations } from './write-conversations.ts';
+
+export interface ProjectionOptions extends RowSettings {
+  readonly datasetId: DatasetId;
+  readonly store: ProjectedStore;
+  readonly logger?: Logger;
+  readonly onStep?: StepHook;
+}
+
+export interface Projection {
+  /** The last commit that is in the files. */
+  readonly commitSeq: number;
+  /** Writes what was committed since. Calls are run one after another; those that wait are one. */
+  catchUp(): Promise<void>;
+  /** Makes every file anew from the store. Readers see the old file or the new one. */
+  rebuild(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Makes the folder's layout and repairs what a crash left behind. Does not catch up.
+ * @throws DlgforgeError `output` when the folder cannot be used, or belongs to another dataset or store.
+ */
+export async function openProjection(options: ProjectionOptions): Promise<Projection> {
+  await makeLayout(options.outputDir);
+  const projection = new OpenProjection(options, await startingMarker(options));
+  await projection.repair();
+  return projection;
+}
+
+async function makeLayout(outputDir: string): Promise<void> {
+  for (const folder of [
+    outputDir,
+    join(outputDir, CONVERSATIONS_FOLDER),
+    join(outputDir, RUN_STATE_FOLDER),
+  ]) {
+    await naming(folder, () => mkdir(folder, { recursive: true }));
+  }
+}
+
+async function startingMarker(options: ProjectionOptions): Promise<Marker> {
+  const found = await readMarker(options.outputDir);
+  if (found === null) return await takeOver(options);
+  if (found.datasetId !== options.datasetId) throw otherDataset(options, found.datasetId);
+  await requireCommit(options, found.commitSeq);
+  return found;
+}
+
+/** A folder without a marker: new, written by 0.1.0, or ours with the marker deleted. */
+async function takeOver(options: ProjectionOptions): Promise<Marker> {
+  const { outputDir, store, datasetId } = options;
+  if ((await sizeOf(join(outputDir, LEDGER_FILE))) === 0) await restoreLedger(outputDir, store, datasetId);
+  const prefix = await foreignPrefixes(outputDir, store, datasetId);
+  const marker: Marker = {
+    datasetId,
+    state: (await firstCommitAfter(options, 0)) === null ? 'ready' : 'rebuilding',
+    commitSeq: 0,
+    conversations: 0,
+    bytes: prefix,
+    prefix,
+  };
+  await writeMarker(outputDir, marker);
+  return marker;
+}
+
+async function firstCommitAfter(options: ProjectionOptions, after: number): Promise<number | null> {
+  for await (const { commitSeq } of options.store.committed(options.datasetId, after)) return commitSeq;
+  return null;
+}
+
+/** Files that are ahead of the store belong to another store: following this one would lose rows. */
+async function requireCommit(options: ProjectionOptions, commitSeq: number): Promise<void> {
+  if (commitSeq === 0 || (await firstCommitAfter(options, commitSeq - 1)) === commitSeq) return;
+  throw new DlgforgeError(
+    'output',
+    `the files in ${options.outputDir} hold ${commitSeq} commits, more than the store knows of: it was deleted, restored ` +
+      'from an older copy, or is another one. Point dlgforge to the store that made them, or choose a new `saving.output_dir`.',
+    { details: { outputDir: options.outputDir, commitSeq } },
+  );
+}
+
+function otherDataset(options: ProjectionOptions, found: DatasetId): DlgforgeError {
+  return new DlgforgeError(
+    'output',
+    `${markerPath(options.outputDir)} says that this folder belongs to the dataset ${found}, not to ${options.datasetId}. ` +
+      'Choose another `saving.output_dir`, or the configuration that made the folder.',
+  );
+}
+
+class OpenProjection implements Projection {
+  readonly #options: ProjectionOptions;
+  readonly #logger: Logger;
+  readonly #onStep: StepHook;
+  #marker: Marker;
+  #files: LineFiles | null = null;
+  /** True while the files may hold more than the marker says. */
+  #torn = false;
+  #busy: Promise<void> = Promise.resolve();
+  #waiting: Promise<void> | null = null;
+
+  constructor(options: ProjectionOptions, marker: Marker) {
+    this.#options = options;
+    this.#logger = options.logger ?? silentLogger;
+    this.#onStep = options.onStep ?? (() => undefined);
+    this.#marker = marker;
+  }
+
+  get commitSeq(): number {
+    return this.#marker.commitSeq;
+  }
+
+  /** P2, P3, P4. */
+  async repair(): Promise<void> {
+    const reason = await this.#reasonToRebuild();
+    if (reason !== null) {
+      this.#logger.log('warn', 'export', `[export] rebuilding ${this.#options.outputDir}: ${reason}`);
+      await this.#rebuild();
+      return;
+    }
+    const files = await this.#openFiles();
+    const cut = await files.cutBack(recordedSizes(this.#marker));
+    if (cut > 0) this.#logger.log('warn', 'export', `[export] cut ${cut} bytes of unfinished writes`);
+  }
+
+  catchUp(): Promise<void> {
+    this.#waiting ??= this.#exclusively(async () => {
+      this.#waiting = null;
+      await this.#catchUp();
+    });
+    return this.#waiting;
+  }
+
+  rebuild(): Promise<void> {
+    return this.#exclusively(async () => {
+      await requireCommit(this.#options, this.#marker.commitSeq);
+      await this.#rebuild();
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#exclusively(() => this.#closeFiles());
+  }
+
+  #exclusively(work: () => Promise<void>): Promise<void> {
+    const result = this.#busy.then(work);
+    // Whoever asked hears of the failure; the next one in line does not.
+    this.#busy = result.catch(() => undefined);
+    return result;
+  }
+
+  async #reasonToRebuild(): Promise<string | null> {
+    if (this.#marker.state === 'rebuilding')
+      return 'an earlier rebuild did not finish, or the marker was deleted';
+    for (const name of LINE_FILES) {
+      const size = await sizeOf(this.#path(name));
+      if (size < (this.#marker.bytes[name] ?? 0)) return `${name} is missing lines`;
+    }
+    const empty =
+      this.#marker.conversations > 0 && (await isEmpty(join(this.#options.outputDir, CONVERSATIONS_FOLDER)));
+    return empty ? `${CONVERSATIONS_FOLDER}/ is empty` : null;
+  }
+
+  async #catchUp(): Promise<void> {
+    if (this.#marker.state === 'rebuilding') return await this.#rebuild();
+    const { store, datasetId } = this.#options;
+    const files = await this.#openFiles();
+    if (this.#torn) await files.cutBack(recordedSizes(this.#marker));
+    this.#torn = true;
+    const news = store.committed(datasetId, this.#marker.commitSeq);
+    for await (const batch of writeConversations(news, this.#options, files, this.#onStep)) {
+      await this.#mark({
+        ...this.#marker,
+        commitSeq: batch.commitSeq,
+        conversations: this.#marker.conversations + batch.conversations,
+        bytes: files.sizes,
+      });
+    }
+    this.#torn = false;
+  }
+
+  async #mark(marker: Marker): Promise<void> {
+    this.#onStep('mark');
+    await writeMarker(this.#options.outputDir, marker); // P1
+    this.#marker = marker;
+  }
+
+  async #rebuild(): Promise<void> {
+    await this.#closeFiles();
+    await makeLayout(this.#options.outputDir);
+    const prefix = await this.#prefixesThatAreLeft();
+    await this.#mark({ ...this.#marker, state: 'rebuilding', prefix }); // P4
+    const beside = await this.#writeAllBeside(prefix);
+    for (const name of LINE_FILES) {
+      this.#onStep(`replace ${name}`);
+      await naming(this.#path(name), () => rename(besideOf(this.#path(name)), this.#path(name)));
+    }
+    await syncFolder(this.#options.outputDir);
+    await this.#mark({ ...this.#marker, state: 'ready', ...beside });
+    await this.#openFiles();
+  }
+
+  async #writeAllBeside(prefix: LineSizes): Promise<Pick<Marker, 'commitSeq' | 'conversations' | 'bytes'>> {
+    const { store, datasetId } = this.#options;
+    for (const name of LINE_FILES) await this.#copyPrefix(name, prefix[name]);
+    await using files = await LineFiles.open((name) => besideOf(this.#path(name)), prefix);
+    let commitSeq = 0;
+    let conversations = 0;
+    const all = store.committed(datasetId, 0);
+    for await (const batch of writeConversations(all, this.#options, files, this.#onStep)) {
+      commitSeq = batch.commitSeq;
+      conversations += batch.conversations;
+    }
+    return { commitSeq, conversations, bytes: files.sizes };
+  }
+
+  async #copyPrefix(name: LineFile, length: number): Promise<void> {
+    const path = besideOf(this.#path(name));
+    this.#onStep(`prefix ${name}`);
+    await naming(path, async () => {
+      await using target = await open(path, 'w');
+      if (length === 0) return;
+      await using original = await open(this.#path(name), 'r');
+      const bytes = original.createReadStream({ start: 0, end: length - 1, autoClose: false });
+      for await (const chunk of bytes as AsyncIterable<Buffer>) await target.write(chunk);
+      await target.sync();
+    });
+  }
+
+  /** P5: a deleted ledger gets its adopted lines back; what 0.1.0 wrote elsewhere is only in the file itself. */
+  async #prefixesThatAreLeft(): Promise<LineSizes> {
+    const { outputDir, store, datasetId } = this.#options;
+    const left: Partial<Record<LineFile, number>> = {};
+    for (const name of LINE_FILES) {
+      const wanted = this.#marker.prefix[name] ?? 0;
+      const size = await sizeOf(this.#path(name));
+      if (size >= wanted) left[name] = wanted;
+      else if (name === LEDGER_FILE) left[name] = await restoreLedger(outputDir, store, datasetId);
+      else left[name] = this.#withoutPrefix(name, wanted);
+    }
+    return sizesOf((name) => left[name] ?? 0);
+  }
+
+  #withoutPrefix(name: LineFile, wanted: number): number {
+    const loss = `${name} had ${wanted} bytes from before dlgforge managed this folder`;
+    this.#logger.log(
+      'warn',
+      'export',
+      `[export] ${loss}; they were deleted with it and are not in the store`,
+    );
+    return 0;
+  }
+
+  async #openFiles(): Promise<LineFiles> {
+    this.#files ??= await LineFiles.open((name) => this.#path(name), recordedSizes(this.#marker));
+    return this.#files;
+  }
+
+  async #closeFiles(): Promise<void> {
+    const files = this.#files;
+    this.#files = null;
+    await files?.close();
+  }
+
+  #path(name: LineFile): string {
+    return join(this.#options.outputDir, name);
+  }
+}
+
+async function isEmpty(folder: string): Promise<boolean> {
+  const entries = await naming(folder, () => opendir(folder));
+  for await (const _entry of entries) return false;
+  return true;
+}
+
+const recordedSizes = (marker: Marker): LineSizes => sizesOf((name) => marker.bytes[name] ?? 0);
+
+/** Where a rebuilt file waits; not the name that single replaced files use, so that the two never meet. */
+const besideOf = (path: string): string => `${path}.rebuild`;
