@@ -144,3 +144,19 @@ function escapeCharacter(character: string): string {
   if (code <= 0xffff) return `\\u${code.toString(16).padStart(4, '0')}`;
   return `\\U${code.toString(16).padStart(8, '0')}`;
 }
+
+/**
+ * Parses JSON that Python wrote: `NaN` and the infinities, which its writer lets through, become null.
+ * @throws SyntaxError like JSON.parse.
+ */
+export function parsePythonJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const repaired = text.replace(STRING_OR_CONSTANT, (found) => (found.startsWith('"') ? found : 'null'));
+    if (repaired === text) throw error;
+    return JSON.parse(repaired);
+  }
+}
+
+const STRING_OR_CONSTANT = /"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity|NaN/gs;
