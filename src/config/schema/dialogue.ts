@@ -59,5 +59,5 @@ export const judge = section('Who judges the answers.', {
     conv: 'conversation',
     conversation_level: 'conversation',
   }),
-  reasons: texts(DEFAULT_JUDGE_REASONS, 'Reasons that the judge may give.'),
+  reasons: texts(DEFAULT_JUDGE_REASONS, 'Reasons that the judge may give.', { commaSeparated: true }),
 });

@@ -20,6 +20,10 @@ export interface KeyMeta {
   readonly prose?: boolean;
   /** Never shown, neither in reports nor by `config show`. */
   readonly secret?: boolean;
+  /** The default of a text; an empty text stands for it. */
+  readonly fallback?: string;
+  /** One text with commas may stand for the list; items are trimmed and distinct. */
+  readonly commaSeparated?: boolean;
   /** A list item that is plain text means an object with this one field. */
   readonly itemFromText?: string;
 }
@@ -85,7 +89,7 @@ export const text = (fallback: string, description: string, extra: Partial<KeyMe
   z
     .string()
     .default(fallback)
-    .register(keyMeta, { kind: 'text', description, type: 'text', ...extra });
+    .register(keyMeta, { kind: 'text', description, type: 'text', fallback, ...extra });
 
 /** Text of a form; an empty one is allowed and means "not given". */
 export const textOf = (fallback: string, pattern: RegExp, rule: string, description: string) =>
@@ -193,6 +197,7 @@ export const choices = <const V extends readonly [string, ...string[]]>(
     .register(keyMeta, {
       kind: 'texts',
       description,
+      commaSeparated: true,
       type: `list of ${values.map((value) => `\`${value}\``).join(', ')}`,
       rule: `may only contain ${values.map((value) => `\`${value}\``).join(', ')}.`,
       choices: values,

@@ -56,8 +56,8 @@ export const endpointSchema = z
     api_key_env: text('', 'Name of the environment variable that holds the key of this endpoint.'),
     weight: decimal(1, { min: 1e-6 }, 'Share of the traffic, relative to the other endpoints.'),
     max_in_flight: nullableInteger(
-      { above: 0 },
-      'Hard limit of requests in flight; null = 64 for vLLM, else `llm.max_in_flight`.',
+      { min: 0 },
+      'Hard limit of requests in flight; null or 0 = 64 for the vLLM backends, else `llm.max_in_flight`.',
     ),
     timeout: nullableDecimal(
       { above: 0 },
@@ -101,19 +101,17 @@ const agent = (role: AgentRole, provider: string) =>
     provider: text(
       provider,
       'Service that runs the model: `openai`, `gemini`, `anthropic`, `deepseek`, `mistral`, `groq`, `together`, `openrouter`, `ollama`, `lm_studio`, `hosted_vllm`. Empty = the prefix of the model (`gemini/…`), else any OpenAI-compatible API.',
+      { fallback: '' },
     ),
     model: text('', 'Model id. Required for the roles that a command uses.'),
     base_url: httpUrl(`${BASE_URL}; empty = the one of the provider.`),
     temperature: nullableDecimal({ min: 0 }, 'Sampling temperature; null = not sent.'),
     max_tokens: nullableInteger({ above: 0 }, 'Longest answer, in tokens; null = not sent.'),
     top_p: nullableDecimal({ min: 0, max: 1 }, 'Nucleus sampling; null = not sent.'),
-    timeout: nullableDecimal(
-      { above: 0 },
-      'Seconds after which one request is given up; null = the limit of the client.',
-    ),
+    timeout: nullableDecimal({ above: 0 }, 'Seconds after which one request is given up; null = 600.'),
     max_retries: nullableInteger(
       { min: 0 },
-      'Retries of a request that may succeed later; null = the default of the client.',
+      'Retries of a request that may succeed later; null = as long as `run.endpoint_patience_s` allows.',
     ),
     extra: mapping(
       'More fields of the request; never replaces model, messages, temperature, max_tokens, top_p or timeout.',
@@ -157,35 +155,59 @@ const vllm = section('vLLM servers that dlgforge starts itself (`llm.backend: vl
 
 const rate = (description: string) => decimal(0, { min: 0, max: 1 }, `${description} (share of requests).`);
 
+/** Whatever stands here is also a valid option of the rehearsal server, under the same name. */
 const rehearsal = section(
   'The built-in offline backend (`llm.backend: rehearsal`): what it answers and how badly it behaves.',
   {
-    seed: integer(0, {}, 'Key of everything random in the backend.'),
-    languages: texts([], 'Languages that it has templates for; empty = all that it knows.'),
-    model: text('rehearsal', 'Model id that it reports and that roles without a model ask for.'),
+    seed: integer(0, {}, 'Key of everything random in the answers.'),
+    model: text('rehearsal', 'Model id that it serves, and that roles without a model ask for.'),
     latency: section('How long answers take.', {
       distribution: choice(['fixed', 'lognormal'], 'lognormal', 'Distribution of the latency.'),
-      mean_ms: decimal(40, { min: 0 }, 'Mean latency, in milliseconds.'),
-      sigma: decimal(0.8, { min: 0 }, 'Shape of the lognormal distribution.'),
+      mean_ms: decimal(40, { min: 0, max: 3_600_000 }, 'Mean latency, in milliseconds.'),
+      sigma: decimal(0.8, { min: 0, max: 4 }, 'Standard deviation of the logarithm of the latency.'),
       straggler_rate: rate('Answers that take much longer'),
-      straggler_factor: decimal(10, { min: 1 }, 'How much longer they take.'),
+      straggler_factor: decimal(10, { min: 1, max: 1000 }, 'How many times longer they take.'),
+      seed: integer(0, {}, 'Key of the latencies alone: timing can vary while the answers stay.'),
     }),
-    capacity: integer(64, { above: 0 }, 'Requests that it works on at the same time; more have to wait.'),
-    tokens_per_second: nullableDecimal(
-      { above: 0 },
-      'Speed of one answer; null = the latency alone decides.',
+    capacity: integer(
+      0,
+      { min: 0, max: 1_000_000 },
+      'Requests served at the same time; more have to wait. 0 = no limit.',
+    ),
+    reject_over_capacity: flag(false, 'Answer 429 instead of letting a request wait.'),
+    tokens_per_second: decimal(
+      0,
+      { min: 0 },
+      'Speed at which one answer is written, after its latency. 0 = at once.',
     ),
     rate_limit_rate: rate('Answers 429 with Retry-After'),
-    retry_after_s: decimal(1, { min: 0 }, 'Seconds in that Retry-After.'),
-    server_error_rate: rate('Answers 500, 502 or 503'),
+    retry_after_s: decimal(1, { min: 0, max: 86_400 }, 'Seconds in that Retry-After.'),
+    server_error_rate: rate('Answers 5xx'),
     reset_rate: rate('Connections that are cut'),
     stall_rate: rate('Requests that are silent for `stall_s`'),
-    stall_s: decimal(30, { min: 0 }, 'Seconds that a stalled request is silent.'),
+    stall_s: decimal(60, { min: 0, max: 86_400 }, 'Seconds that a stalled request is silent.'),
     truncated_rate: rate('JSON that ends too early'),
     malformed_rate: rate('JSON that does not parse'),
     wrong_type_rate: rate('JSON with values of the wrong type'),
-    prose_rate: rate('JSON with prose around it'),
-    duplicate_rate: rate('Questions that were asked before'),
+    empty_rate: rate('Answers without content'),
+    prose_rate: rate('Good JSON with prose around it'),
+    duplicate_rate: rate('Questions that others ask too'),
+    unsupported_response_formats: choices(
+      ['json_schema', 'json_object', 'text'],
+      [],
+      'Response formats that are refused with status 400.',
+    ),
+    context_limit_tokens: integer(0, { min: 0 }, 'Longest prompt, in tokens; 0 = no limit.'),
+    second_round_rate: decimal(
+      0.3,
+      { min: 0, max: 1 },
+      'How often the assistant searches a second time (share of answers).',
+    ),
+    parallel_calls_rate: decimal(
+      0.3,
+      { min: 0, max: 1 },
+      'How often it makes two searches at once (share of answers).',
+    ),
   },
 );
 

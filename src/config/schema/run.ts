@@ -107,6 +107,7 @@ export const run = section('What is generated, and how much of it.', {
   target_languages: texts(
     ['en'],
     'Languages to write in: free text, used in prompts, ids and the look-up of seeds. A list, or one text with commas.',
+    { commaSeparated: true },
   ),
   run_id: textOf(
     '',

@@ -45,7 +45,7 @@ export const saving = section('Where results go.', {
     judge: text('judge', COLUMN),
   }),
   export: section('More formats beside the documented files.', {
-    formats: texts([], 'Formats to write after a run.'),
+    formats: texts([], 'Formats to write after a run.', { commaSeparated: true }),
   }),
   hf_push: section('Publishing on the Hugging Face Hub.', {
     enabled: flag(false, 'Whether `run` may push by itself.'),
