@@ -18,6 +18,7 @@ export type AttemptOutcome =
   | {
       readonly type: 'retry_later';
       readonly reason: string;
+      readonly cause: RetryCause;
       readonly status: number | null;
       /** From Retry-After or retry-after-ms, whatever its size; null when the server said nothing. */
       readonly retryAfterMs: number | null;
@@ -29,15 +30,21 @@ export type AttemptOutcome =
   /** Nobody's request will be answered until a person acts (401, 402, 403, 404 model). */
   | { readonly type: 'unusable'; readonly reason: string; readonly status: number };
 
+/** What the summary counts retries by. `unreadable`: a 2xx whose body is no completion. */
+export type RetryCause = 'rate_limit' | 'server' | 'connection' | 'timeout' | 'unreadable';
+
 /** Talks to model endpoints: one attempt, one endpoint, no retry, no queue. */
 export interface ModelPort {
   readonly endpoints: readonly EndpointSpec[];
-  /** The name that records give the model of a role, for example `openai/gpt-5` (CONTRACT section 4.2). */
-  usedName(role: Role): string;
+  /**
+   * The name that records give the model of a role, for example `openai/gpt-5` (CONTRACT section 4.2).
+   * With the endpoint that answered it is exact; without, the role's first endpoint is taken.
+   */
+  usedName(role: Role, endpoint?: string): string;
   /** Milliseconds after which one attempt of this role is given up. */
   timeoutMs(role: Role): number;
-  /** Retries after a first attempt that may succeed later. */
-  maxRetries(role: Role): number;
+  /** Failed attempts after the first that the user allows; null: as many as patience allows. */
+  maxRetries(role: Role): number | null;
   /** @throws DlgforgeError `cancelled` when `signal` aborts; nothing else. */
   attempt(endpoint: string, request: ModelRequest, signal: AbortSignal): Promise<AttemptOutcome>;
   /** Asks `/v1/models` (or a tiny completion where that is missing). Never throws. */

@@ -46,6 +46,8 @@ export interface Journal {
   saveSnapshot(id: PersistenceId, epoch: Epoch, seq: number, state: unknown): Promise<void>;
   /** All events, or those after `afterSeq`; does not take the hold. */
   read(id: PersistenceId, afterSeq?: number): Promise<readonly StoredEvent[]>;
+  /** The events at these positions, in the order asked for; does not take the hold. Missing ones are left out. */
+  pick(id: PersistenceId, seqs: readonly number[]): Promise<readonly StoredEvent[]>;
   /** Reads without taking the hold. */
   peek(id: PersistenceId): Promise<Omit<Recovered, 'epoch'>>;
   /** Persistence ids that start with `prefix`, in order, with their last seq. */

@@ -1,0 +1,187 @@
+/**
+ * Commits conversations in rank order, each in one transaction, and answers whether a question is new.
+ *
+ * Owns: the conversations that were handed over and wait for their turn, and the claims of open ones.
+ * Both are guesses or copies; losing them costs no paid answer.
+ * Invariants: I3 (one transaction), I4 (keys of the committed set decide, claims only guess), and the
+ * validity rule of DESIGN section 5 (`dialogue/validity.ts`).
+ */
+import { type Claims, createClaims } from '../dialogue/claims.ts';
+import { compareRanks, type Rank } from '../dialogue/schedule.ts';
+import { keysOf, type Validity, validate } from '../dialogue/validity.ts';
+import { invariant, unreachable } from '../kernel/errors.ts';
+import type { DatasetId, RunId } from '../kernel/ids.ts';
+import type { CommitRequest, LeaseGrant, Store } from '../ports/store.ts';
+import type { CommitterMessage, CoordinatorMessage, HandOver, QuestionFinding } from './messages.ts';
+import type { ActorContext, ActorDefinition, ActorRef, Behaviour } from './runtime/types.ts';
+
+export interface CommitterOptions {
+  readonly store: Store;
+  readonly datasetId: DatasetId;
+  readonly runId: RunId;
+  readonly lease: LeaseGrant;
+  /** Names, by language index. */
+  readonly languages: readonly string[];
+  readonly coordinator: ActorRef<CoordinatorMessage>;
+  /** The first rank that is not settled; handing over a lower one again is answered as settled. */
+  readonly frontier: () => Rank | null;
+}
+
+/** What a restart must not lose, or conversations would wait for an answer that never comes. */
+interface Held {
+  readonly claims: Claims;
+  readonly handedOver: Map<string, HandOver>;
+  /** The rank in hand. */
+  committing: Rank | null;
+}
+
+type Check = Extract<CommitterMessage, { type: 'CheckQuestion' }>;
+
+const nameOf = (rank: Rank): string => `${rank.index}/${rank.languageIndex}`;
+
+export function committer(options: CommitterOptions): ActorDefinition<CommitterMessage> {
+  const held: Held = { claims: createClaims(), handedOver: new Map(), committing: null };
+  return {
+    kind: 'committer',
+    mailbox: { capacity: 65_536 },
+    restart: { maxRestarts: 5, withinMs: 60_000, onGivenUp: 'escalate' },
+    start: (context) => {
+      if (held.committing !== null) context.tell(context.self, { type: 'CommitNext', rank: held.committing });
+      return createCommitter(options, held, context);
+    },
+  };
+}
+
+function createCommitter(
+  options: CommitterOptions,
+  held: Held,
+  context: ActorContext<CommitterMessage>,
+): Behaviour<CommitterMessage> {
+  const { store, coordinator } = options;
+  const { claims, handedOver } = held;
+  let checks: Check[] = [];
+  let looking = false;
+
+  /** Checks that arrive while a look-up is under way share the next one. */
+  const lookUp = (): void => {
+    if (looking || checks.length === 0) return;
+    const batch = checks;
+    checks = [];
+    looking = true;
+    const keys = [...new Set(batch.map((check) => check.questionKey))];
+    context.pipe(
+      store.knownQuestions(options.datasetId, keys),
+      (known) => ({ type: 'QuestionsLookedUp', batch, known }),
+      (error) => ({ type: 'LookUpFailed', error }),
+    );
+  };
+
+  const answer = (batch: readonly Check[], known: ReadonlySet<string>): void => {
+    looking = false;
+    for (const { rank, questionKey, replyTo } of batch) {
+      const guess = (): QuestionFinding => (claims.claim(rank, questionKey) === null ? 'new' : 'claim');
+      context.reply(replyTo, known.has(questionKey) ? 'committed' : guess());
+    }
+    lookUp();
+  };
+
+  const tellSettled = (handOver: HandOver): void => {
+    if (handOver.conversation === null) return;
+    context.tell(handOver.conversation, { type: 'Command', command: { type: 'SettleConversation' } });
+  };
+
+  const take = (handOver: HandOver): void => {
+    const frontier = options.frontier();
+    if (frontier === null || compareRanks(handOver.rank, frontier) < 0) return tellSettled(handOver);
+    handedOver.set(nameOf(handOver.rank), handOver);
+    context.tell(coordinator, { type: 'ConversationHandedOver', rank: handOver.rank });
+  };
+
+  const commitNext = async (rank: Rank): Promise<void> => {
+    const handOver = handedOver.get(nameOf(rank));
+    if (handOver === undefined) return;
+    held.committing = rank;
+    const known = await store.knownQuestions(options.datasetId, keysOf(handOver.turns));
+    const validity = validate(handOver.turns, (key) => known.has(key));
+    if (validity.type === 'wrong_guess' && handOver.conversation !== null) sendBack(handOver, validity);
+    else await commit(handOver);
+    held.committing = null;
+  };
+
+  const commit = async (handOver: HandOver): Promise<void> => {
+    const { rank, outcome } = handOver;
+    const result = await store.commit(commitRequest(options, handOver));
+    invariant(result.type === 'committed', `${handOver.conversationId} was validated in rank order`);
+    handedOver.delete(nameOf(rank));
+    claims.release(rank);
+    tellSettled(handOver);
+    context.tell(coordinator, {
+      type: 'ConversationSettled',
+      settled: {
+        rank,
+        conversationId: handOver.conversationId,
+        outcome: outcome.type === 'finished' ? 'committed' : 'dropped',
+        reason: outcome.type === 'dropped' ? outcome.reason : null,
+        detail: outcome.type === 'dropped' ? outcome.detail : '',
+        turns: handOver.payload?.turns.length ?? 0,
+      },
+    });
+  };
+
+  const sendBack = (handOver: HandOver, found: Extract<Validity, { type: 'wrong_guess' }>): void => {
+    const { turn, attempt, verdict } = found;
+    handedOver.delete(nameOf(handOver.rank));
+    claims.release(handOver.rank);
+    context.logger.log(
+      'debug',
+      'run',
+      `[commit] ${handOver.conversationId} goes back to turn ${turn}, attempt ${attempt}: ${verdict} the question`,
+    );
+    context.tell(coordinator, { type: 'ConversationSentBack', rank: handOver.rank });
+    if (handOver.conversation === null) return;
+    context.tell(handOver.conversation, { type: 'Command', command: { type: 'SendBack', turn, attempt, verdict } });
+  };
+
+  return {
+    receive(message) {
+      switch (message.type) {
+        case 'CheckQuestion':
+          checks.push(message);
+          return lookUp();
+        case 'QuestionsLookedUp':
+          return answer(message.batch, message.known);
+        case 'LookUpFailed':
+          throw message.error;
+        case 'HandOver':
+          return take(message);
+        case 'CommitNext':
+          return commitNext(message.rank);
+        default:
+          return unreachable(message);
+      }
+    },
+  };
+}
+
+function commitRequest(options: CommitterOptions, handOver: HandOver): CommitRequest {
+  const { rank, payload, turns, outcome } = handOver;
+  return {
+    datasetId: options.datasetId,
+    runId: options.runId,
+    lease: options.lease,
+    languageIndex: rank.languageIndex,
+    language: options.languages[rank.languageIndex] ?? '',
+    index: rank.index,
+    conversationId: handOver.conversationId,
+    turns: payload?.turns.length ?? 0,
+    outcome:
+      outcome.type === 'finished'
+        ? {
+            type: 'committed',
+            payload,
+            questionKeys: turns.map((turn) => turn.attempts.at(-1) as string),
+            ledger: handOver.ledger,
+          }
+        : { type: 'dropped', reason: outcome.reason, payload: { detail: outcome.detail, conversation: payload } },
+  };
+}

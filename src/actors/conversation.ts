@@ -1,0 +1,286 @@
+/**
+ * One conversation: the shell around `dialogue/conversation.ts`. Decode, decide, append, evolve, then
+ * run the effects; every result comes back as a command that carries the step it belongs to.
+ *
+ * Invariants: I1 (an answer is appended before anything depends on it: `persist` precedes effects) and
+ * I2 (appends carry the epoch of this actor's hold; a stale one ends it).
+ */
+import type { InputsBase } from '../dialogue/conversation-record.ts';
+import { type ConversationCommand, decide, type DialogueContext, type Effect, effectsOf } from '../dialogue/conversation.ts';
+import {
+  type ConversationEvent,
+  type ConversationState,
+  evolve,
+  initialConversation,
+} from '../dialogue/conversation-state.ts';
+import { type EvidenceRequest, offerOf } from '../dialogue/evidence.ts';
+import type { ModelAnswer } from '../dialogue/chat.ts';
+import { ledgerOf, payloadOf, questionedTurns } from '../dialogue/payload.ts';
+import { conversationIdOf } from '../dialogue/settings.ts';
+import { searchResult } from '../dialogue/tools.ts';
+import { DlgforgeError, invariant, isDlgforgeError, unreachable } from '../kernel/errors.ts';
+import { persistenceId } from '../kernel/ids.ts';
+import type { WebSearch } from '../ports/retriever.ts';
+import type { Journal } from '../ports/store.ts';
+import type { WorkItem } from '../ports/work-queue.ts';
+import type { Passage } from '../dialogue/passage.ts';
+import {
+  CONVERSATION_SNAPSHOT_VERSION,
+  decodeConversationEvent,
+  decodeConversationSnapshot,
+} from '../protocol/stored-events.ts';
+import { logEvents } from './conversation-log.ts';
+import type { RunDirectory } from './directory.ts';
+import type { ModelCalls } from './endpoint-router/model-calls.ts';
+import type {
+  CommitterMessage,
+  ConversationMessage,
+  QuestionFinding,
+  RetrieverMessage,
+  SearchReply,
+  WorkerMessage,
+} from './messages.ts';
+import { type Persistence, persistentActor } from './runtime/persistent-actor.ts';
+import type { ActorContext, ActorDefinition, ActorRef, Behaviour, ReplyTo } from './runtime/types.ts';
+
+export interface ConversationOptions {
+  readonly dialogue: DialogueContext;
+  readonly inputs: InputsBase;
+  readonly journal: Journal;
+  readonly modelCalls: ModelCalls;
+  readonly webSearch: WebSearch | null;
+  readonly directory: RunDirectory;
+}
+
+const SNAPSHOT_EVERY = 64;
+/** A hand-over that nobody answers (its receiver was restarted) is repeated. */
+const REPEAT_HAND_OVER_MS = 10_000;
+const LOOK_UP_TIMEOUT_MS = 120_000;
+/** A question check waits for the database, which may be away for a while. */
+const CHECK_TIMEOUT_MS = 900_000;
+
+/** The journal of a conversation. */
+export const conversationPersistenceId = (runId: string, languageIndex: number, index: number) =>
+  persistenceId(`run/${runId}/${languageIndex}/${index}`);
+
+export function conversation(
+  options: ConversationOptions,
+  item: WorkItem,
+  worker: ActorRef<WorkerMessage>,
+  name: string,
+): ActorDefinition<ConversationMessage> {
+  const { runId, languageIndex, index, priority } = item;
+  return persistentActor<ConversationState, ConversationEvent, ConversationMessage>({
+    kind: 'conversation',
+    id: conversationPersistenceId(runId, languageIndex, index),
+    journal: options.journal,
+    initial: initialConversation({ runId, languageIndex, index }),
+    evolve,
+    decodeEvent: decodeConversationEvent,
+    snapshot: {
+      every: SNAPSHOT_EVERY,
+      encode: (state) => ({ version: CONVERSATION_SNAPSHOT_VERSION, state }),
+      decode: decodeConversationSnapshot,
+    },
+    restart: { maxRestarts: 4, withinMs: 600_000, backoffMinMs: 200, backoffMaxMs: 10_000, onGivenUp: 'stop' },
+    behave: (context, persistence) => createConversation({ ...options, worker, name, priority }, context, persistence),
+  });
+}
+
+interface ShellOptions extends ConversationOptions {
+  readonly worker: ActorRef<WorkerMessage>;
+  readonly name: string;
+  readonly priority: number;
+}
+
+function createConversation(
+  options: ShellOptions,
+  context: ActorContext<ConversationMessage>,
+  persistence: Persistence<ConversationState, ConversationEvent>,
+): Behaviour<ConversationMessage> {
+  const { dialogue, directory, worker, name } = options;
+  const { languageIndex, index } = persistence.state.key;
+  const rank = { languageIndex, index };
+  const conversationId = conversationIdOf(dialogue.settings, languageIndex, index);
+  let draining = false;
+  let callsInFlight = 0;
+  /** The step whose effects have been started. */
+  let startedStep = -1;
+
+  const command = (next: ConversationCommand): ConversationMessage => ({ type: 'Command', command: next });
+  const failed = (error: unknown): ConversationMessage => ({ type: 'EffectFailed', error });
+
+  const receive = async (message: ConversationMessage): Promise<void> => {
+    switch (message.type) {
+      case 'Command':
+        return obey(message.command);
+      case 'EffectFailed':
+        return effectFailed(message.error);
+      case 'Drain':
+        draining = true;
+        return reportDrained();
+      case 'RepeatHandOver':
+        if (message.step === persistence.state.step) handOver();
+        return;
+      default:
+        return unreachable(message);
+    }
+  };
+
+  const obey = async (next: ConversationCommand): Promise<void> => {
+    if (next.type === 'TakeAnswer' || next.type === 'TakeRefusal') callsInFlight -= 1;
+    const events = decide(persistence.state, next, dialogue);
+    if (events.length > 0) {
+      await persistence.persist(events);
+      logEvents(context.logger, persistence.state, events, conversationId);
+      for (const event of events) if (event.type === 'TurnAccepted' || event.type === 'VerdictGiven') tellTurnAccepted();
+    }
+    startEffects();
+    reportDrained();
+  };
+
+  const tellTurnAccepted = (): void => {
+    const wave = directory.waves.get(languageIndex);
+    if (wave !== undefined) context.tell(wave, { type: 'TurnAccepted', rank, turn: persistence.state.turns.length });
+  };
+
+  /** A failure that is nobody's fault but the moment's: this actor is restarted and asks again. */
+  const effectFailed = (error: unknown): void => {
+    if (isDlgforgeError(error, 'cancelled')) return;
+    if (isDlgforgeError(error, 'endpoint') || isDlgforgeError(error, 'credentials')) {
+      callsInFlight -= 1;
+      context.tell(worker, { type: 'ReportTrouble', trouble: { code: error.code, message: error.message } });
+      return reportDrained();
+    }
+    throw error;
+  };
+
+  const reportDrained = (): void => {
+    if (draining && callsInFlight === 0) context.tell(worker, { type: 'ConversationDrained', name });
+  };
+
+  const startEffects = (): void => {
+    const { state } = persistence;
+    if (state.step === startedStep) return;
+    startedStep = state.step;
+    if (state.stage.type === 'settled') return context.stopSelf();
+    for (const effect of effectsOf(state, dialogue)) start(effect);
+  };
+
+  const start = (effect: Effect): void => {
+    switch (effect.type) {
+      case 'GatherEvidence':
+        return context.pipe(gather(effect.evidence), (passages) => command({ type: 'TakeEvidence', step: effect.step, passages }), failed);
+      case 'AskModel':
+        return askModel(effect);
+      case 'CheckQuestion':
+        return context.pipe(checkQuestion(effect.questionKey), (finding) => command({ type: 'TakeQuestionCheck', step: effect.step, finding }), failed);
+      case 'UseTool':
+        return useTool(effect);
+      case 'HandOver':
+        return handOver();
+      default:
+        return unreachable(effect);
+    }
+  };
+
+  const lookUp = async (message: (replyTo: ReplyTo<SearchReply>) => RetrieverMessage): Promise<readonly Passage[]> => {
+    invariant(directory.retriever !== null, 'a run has a retriever');
+    const reply = await context.ask(directory.retriever, message, { timeoutMs: LOOK_UP_TIMEOUT_MS });
+    if (reply.type === 'failed') throw new DlgforgeError('retrieval', `The knowledge search failed: ${reply.message}`);
+    return reply.passages;
+  };
+  const search = (query: string, k: number) => lookUp((replyTo) => ({ type: 'Search', query, k, replyTo }));
+
+  const gather = async (evidence: EvidenceRequest): Promise<readonly Passage[]> => {
+    const hits = evidence.query === null || evidence.query === '' ? [] : await search(evidence.query, evidence.hits);
+    const ids = offerOf(evidence, hits.map((hit) => hit.id));
+    const found = new Map(hits.map((hit) => [hit.id, hit]));
+    const missing = ids.filter((id) => !found.has(id));
+    if (missing.length > 0) {
+      for (const passage of await lookUp((replyTo) => ({ type: 'Fetch', ids: missing, replyTo }))) found.set(passage.id, passage);
+    }
+    return ids.flatMap((id) => found.get(id) ?? []);
+  };
+
+  const askModel = (effect: Extract<Effect, { type: 'AskModel' }>): void => {
+    if (draining) {
+      startedStep = -1;
+      return;
+    }
+    const { step, purpose, request, requestKey } = effect;
+    callsInFlight += 1;
+    const take = (answer: ModelAnswer, usedName: string, reusedSeq: number | null): ConversationMessage =>
+      command({ type: 'TakeAnswer', step, purpose, request, requestKey, usedName, answer, reusedSeq });
+    const call = async (): Promise<ConversationMessage> => {
+      if (effect.answeredAt !== null) {
+        const known = await journalled(effect.answeredAt);
+        if (known !== null) return take(known.answer, known.usedName, effect.answeredAt);
+      }
+      const result = await options.modelCalls.call(request, { conversation: conversationId, priority: options.priority, signal: context.signal });
+      if (result.type === 'refused') return command({ type: 'TakeRefusal', step, purpose, reason: result.reason });
+      return take(result.answer, result.usedName, null);
+    };
+    context.pipe(call(), (message) => message, failed);
+  };
+
+  /** An answer that was paid for before. */
+  const journalled = async (seq: number): Promise<{ readonly answer: ModelAnswer; readonly usedName: string } | null> => {
+    const [stored] = await options.journal.pick(persistence.id, [seq]);
+    if (stored === undefined) return null;
+    const event = decodeConversationEvent(stored.event);
+    if (event.type === 'ModelAnswered') return { answer: event.answer, usedName: event.usedName };
+    return event.type === 'LateAnswerKept' ? { answer: event.answer, usedName: event.usedName } : null;
+  };
+
+  const checkQuestion = (questionKey: string): Promise<QuestionFinding> => {
+    invariant(directory.committer !== null, 'a run has a committer');
+    return context.ask<CommitterMessage, QuestionFinding>(
+      directory.committer,
+      (replyTo) => ({ type: 'CheckQuestion', rank, questionKey, replyTo }),
+      { timeoutMs: CHECK_TIMEOUT_MS },
+    );
+  };
+
+  const useTool = ({ step, call, action }: Extract<Effect, { type: 'UseTool' }>): void => {
+    const taken = (result: Readonly<Record<string, unknown>>): ConversationMessage =>
+      command({ type: 'TakeToolResult', step, callId: call.id, arguments: action.arguments, result });
+    // What fails here is told to the model, which can answer without it (A8).
+    const toolFailed = (error: unknown): ConversationMessage =>
+      isDlgforgeError(error, 'cancelled') ? failed(error) : taken({ error: error instanceof Error ? error.message : String(error) });
+    switch (action.type) {
+      case 'answer':
+        return context.tell(context.self, taken(action.result));
+      case 'search':
+        return context.pipe(search(action.query, action.k), (passages) => taken(searchResult(action.query, passages)), toolFailed);
+      case 'web':
+        invariant(options.webSearch !== null, 'web search is offered only when it is there');
+        return context.pipe(options.webSearch.search(action.query, context.signal), (result) => taken({ ...result }), toolFailed);
+      default:
+        return unreachable(action);
+    }
+  };
+
+  const handOver = (): void => {
+    const { state } = persistence;
+    invariant(state.stage.type === 'ready', 'a conversation is handed over when it is ready');
+    const { outcome } = state.stage;
+    if (directory.committer !== null) {
+      context.tell(directory.committer, {
+        type: 'HandOver',
+        rank,
+        conversationId,
+        conversation: context.self,
+        turns: questionedTurns(state),
+        payload: payloadOf(state, dialogue.settings, options.inputs),
+        ledger: outcome.type === 'finished' ? ledgerOf(state) : [],
+        outcome,
+      });
+    }
+    context.after(REPEAT_HAND_OVER_MS, { type: 'RepeatHandOver', step: state.step });
+  };
+
+  if (persistence.state.stage.type === 'new') context.tell(context.self, command({ type: 'StartConversation' }));
+  else startEffects();
+  return { receive };
+}

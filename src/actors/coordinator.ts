@@ -1,0 +1,224 @@
+/**
+ * One per run: decides which conversation is opened next and whose turn it is to be committed, and
+ * when the run is over. The rules are in `dialogue/schedule.ts`; the truth is the commit table, from
+ * which a restarted coordinator goes on.
+ *
+ * Owns: the schedule, and how the run ends.
+ */
+import { createSchedule, type LaneStart, type Rank, type Schedule, type ScheduleLimits } from '../dialogue/schedule.ts';
+import { messageOf, unreachable } from '../kernel/errors.ts';
+import type { DatasetId, RunId } from '../kernel/ids.ts';
+import type { LeaseGrant, Store } from '../ports/store.ts';
+import type { WorkQueue } from '../ports/work-queue.ts';
+import { committer } from './committer.ts';
+import type { RunDirectory } from './directory.ts';
+import { languageWave } from './language-wave.ts';
+import type {
+  CoordinatorMessage,
+  ExporterMessage,
+  RunEnd,
+  RunView,
+  SettledConversation,
+  WaveMessage,
+  WaveView,
+  WorkerMessage,
+} from './messages.ts';
+import type { ActorContext, ActorDefinition, ActorRef, Behaviour, ReplyTo } from './runtime/types.ts';
+
+export interface CoordinatorOptions {
+  readonly store: Store;
+  readonly datasetId: DatasetId;
+  readonly runId: RunId;
+  readonly lease: LeaseGrant;
+  readonly languages: readonly string[];
+  /** Conversations wanted per language. */
+  readonly totalSamples: number;
+  readonly limits: ScheduleLimits;
+  readonly turnCountOf: (rank: Rank) => number;
+  readonly queue: WorkQueue;
+  readonly directory: RunDirectory;
+  readonly workers: readonly ActorRef<WorkerMessage>[];
+  readonly exporter: ActorRef<ExporterMessage>;
+  /** How long calls in flight may take after the run was asked to stop. */
+  readonly shutdownGraceMs: number;
+}
+
+export function coordinator(options: CoordinatorOptions): ActorDefinition<CoordinatorMessage> {
+  return {
+    kind: 'coordinator',
+    mailbox: { capacity: 65_536 },
+    async start(context) {
+      const schedule = createSchedule(await laneStarts(options), options.limits, options.turnCountOf);
+      return createCoordinator(options, schedule, context);
+    },
+  };
+}
+
+/** Where each language stands, from what is committed. */
+async function laneStarts(options: CoordinatorOptions): Promise<LaneStart[]> {
+  const counts = await options.store.runCounts(options.runId);
+  return options.languages.map((_, languageIndex) => {
+    const known = counts.find((count) => count.languageIndex === languageIndex);
+    return {
+      target: options.totalSamples,
+      committed: known?.committed ?? 0,
+      dropped: known?.dropped ?? 0,
+      // A resumed run gets its chances anew: the person who resumes has changed something.
+      consecutiveDrops: 0,
+      nextIndex: known?.nextIndex ?? 0,
+    };
+  });
+}
+
+type Phase =
+  | { readonly type: 'running' }
+  | { readonly type: 'draining'; readonly end: RunEnd; readonly drained: boolean }
+  | { readonly type: 'ended'; readonly end: RunEnd };
+
+function createCoordinator(
+  options: CoordinatorOptions,
+  schedule: Schedule,
+  context: ActorContext<CoordinatorMessage>,
+): Behaviour<CoordinatorMessage> {
+  const { directory, languages } = options;
+  let phase: Phase = { type: 'running' };
+  let committing: Rank | null = null;
+  let priority = 0;
+  const finished = new Set<string>();
+  const lastDrops = new Map<number, SettledConversation>();
+  let awaiting: ReplyTo<RunEnd>[] = [];
+  const nameOf = (rank: Rank): string => `${rank.index}/${rank.languageIndex}`;
+
+  directory.coordinator = context.self;
+  const committerRef = context.spawn('committer', committer({ ...options, coordinator: context.self, frontier: () => schedule.frontier() }));
+  directory.committer = committerRef;
+  const waves = languages.map((language, languageIndex) => {
+    const { runId, queue, totalSamples: target } = options;
+    const wave = context.spawn(`wave-${languageIndex}`, languageWave({ runId, queue, language, languageIndex, target }));
+    directory.waves.set(languageIndex, wave);
+    return wave;
+  });
+
+  const admit = (): void => {
+    if (phase.type !== 'running') return;
+    for (let rank = schedule.admit(); rank !== null; rank = schedule.admit()) {
+      const wave = waves[rank.languageIndex];
+      if (wave !== undefined) context.tell(wave, { type: 'OpenConversation', rank, priority });
+      priority += 1;
+    }
+  };
+
+  const commitNext = (): void => {
+    const rank = schedule.frontier();
+    if (committing !== null || rank === null || !finished.has(nameOf(rank))) return;
+    committing = rank;
+    context.tell(committerRef, { type: 'CommitNext', rank });
+  };
+
+  const goOn = (): void => {
+    admit();
+    commitNext();
+    if (phase.type === 'running' && schedule.done) end(finalEnd());
+    if (phase.type === 'draining' && phase.drained && committing === null) end(phase.end);
+  };
+
+  const finalEnd = (): RunEnd => {
+    const failed = schedule.progress().filter((progress) => progress.ended === 'failed');
+    if (failed.length === 0) return { type: 'completed' };
+    const parts = failed.map(({ languageIndex, committed, target, consecutiveDrops }) => {
+      const last = lastDrops.get(languageIndex);
+      return `${languages[languageIndex]}: stopped at ${committed} of ${target} after ${consecutiveDrops} conversations in a row were dropped, the last one for ${last?.reason} (${last?.detail})`;
+    });
+    return { type: 'failed', trouble: { code: 'run_failed', message: `${parts.join('; ')}. ${adviceFor([...lastDrops.values()])}` } };
+  };
+
+  const end = (how: RunEnd): void => {
+    if (phase.type === 'ended') return;
+    phase = { type: 'ended', end: how };
+    for (const replyTo of awaiting) context.reply(replyTo, how);
+    awaiting = [];
+  };
+
+  const drain = (how: RunEnd): void => {
+    if (phase.type !== 'running') return;
+    phase = { type: 'draining', end: how, drained: false };
+    const asks = options.workers.map((worker) =>
+      context.ask<WorkerMessage, 'drained'>(worker, (replyTo) => ({ type: 'DrainWorker', replyTo }), { timeoutMs: options.shutdownGraceMs }),
+    );
+    context.pipe(
+      Promise.all(asks),
+      () => ({ type: 'WorkersDrained', error: null }),
+      (error) => ({ type: 'WorkersDrained', error }),
+    );
+  };
+
+  const settled = (conversation: SettledConversation): void => {
+    const { rank } = conversation;
+    committing = null;
+    finished.delete(nameOf(rank));
+    if (conversation.outcome === 'dropped') lastDrops.set(rank.languageIndex, conversation);
+    const progress = schedule.settle(rank, conversation.outcome);
+    const wave = waves[rank.languageIndex];
+    if (wave !== undefined) context.tell(wave, { type: 'ConversationSettled', settled: conversation, progress });
+    context.tell(options.exporter, { type: 'CatchUp' });
+    goOn();
+  };
+
+  const view = async (replyTo: ReplyTo<RunView>): Promise<void> => {
+    const views = await Promise.all(
+      waves.map((wave) => context.ask<WaveMessage, WaveView>(wave, (reply) => ({ type: 'GetWaveView', replyTo: reply }))),
+    );
+    context.reply(replyTo, {
+      languages: schedule.progress().map((progress, i) => ({ ...progress, open: views[i]?.open ?? 0, turns: views[i]?.turns ?? 0 })),
+      open: schedule.openCount,
+      waiting: schedule.waitingCount,
+    });
+  };
+
+  goOn();
+
+  return {
+    receive(message) {
+      switch (message.type) {
+        case 'ConversationHandedOver':
+          finished.add(nameOf(message.rank));
+          schedule.setFinished(message.rank, true);
+          return goOn();
+        case 'ConversationSentBack':
+          committing = null;
+          finished.delete(nameOf(message.rank));
+          schedule.setFinished(message.rank, false);
+          return goOn();
+        case 'ConversationSettled':
+          return settled(message.settled);
+        case 'TroubleReported':
+          return drain({ type: 'failed', trouble: message.trouble });
+        case 'StopRun':
+          return drain({ type: 'interrupted' });
+        case 'WorkersDrained':
+          if (message.error !== null) context.logger.log('warn', 'run', `[run] calls in flight were cut off: ${messageOf(message.error)}`);
+          if (phase.type === 'draining') phase = { ...phase, drained: true };
+          return goOn();
+        case 'GetRunView':
+          return view(message.replyTo);
+        case 'AwaitEnd':
+          if (phase.type === 'ended') context.reply(message.replyTo, phase.end);
+          else awaiting.push(message.replyTo);
+          return;
+        default:
+          return unreachable(message);
+      }
+    },
+  };
+}
+
+/** What a person can change, by the reason of the drops. */
+function adviceFor(drops: readonly SettledConversation[]): string {
+  const reasons = new Set(drops.map((drop) => drop.reason));
+  if (reasons.has('dedup_exhausted')) {
+    return 'The model keeps asking questions that are already in the dataset: add documents, raise coverage.question_dedup_retries or the temperature of the user role, or lower run.total_samples; then run the same command again.';
+  }
+  if (reasons.has('model_refused')) return 'The endpoint refuses these requests: see logs/llm.log, change the model or its settings, then run the same command again.';
+  if (reasons.has('crashed')) return 'See logs/run.log for the failure, then run the same command again.';
+  return 'The model does not answer with the JSON that is asked for: see logs/llm.log, choose a model that can, or raise llm.agents.<role>.max_tokens; then run the same command again.';
+}
