@@ -46,7 +46,8 @@ export interface ShownTurn {
   readonly assistant_message: string;
 }
 
-export const targetLanguageLine = (language: string): string => `${PROMPT_MARKERS.targetLanguage} ${language}`;
+export const targetLanguageLine = (language: string): string =>
+  `${PROMPT_MARKERS.targetLanguage} ${language}`;
 
 export const questionModeLine = (mode: string): string => `${PROMPT_MARKERS.questionMode} ${mode}`;
 
@@ -56,7 +57,8 @@ export const turnLine = (turn: number, turns: number): string => `${PROMPT_MARKE
 export const seedQuestionLine = (question: string): string =>
   `${PROMPT_MARKERS.seedQuestion} ${JSON.stringify(question)}`;
 
-export const questionLine = (question: string): string => `${PROMPT_MARKERS.question} ${JSON.stringify(question)}`;
+export const questionLine = (question: string): string =>
+  `${PROMPT_MARKERS.question} ${JSON.stringify(question)}`;
 
 export const answerLine = (answer: string): string => `${PROMPT_MARKERS.answer} ${JSON.stringify(answer)}`;
 
@@ -66,7 +68,9 @@ export const allowedReasonsLine = (reasons: readonly string[]): string =>
 /** The marker line and one line per question; an empty text when there are none. */
 export function rejectedQuestionsBlock(questions: readonly string[]): string {
   if (questions.length === 0) return '';
-  return [PROMPT_MARKERS.rejectedQuestions, ...questions.map((question) => `- ${oneLine(question)}`)].join('\n');
+  return [PROMPT_MARKERS.rejectedQuestions, ...questions.map((question) => `- ${oneLine(question)}`)].join(
+    '\n',
+  );
 }
 
 /** A JSON array with one object per line. */

@@ -1,0 +1,128 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type ApiError, errorBody, invalidRequest, tooLarge } from './api-error.ts';
+import { parseJson } from './prompt-reading.ts';
+
+/** One HTTP request and its response. Knows when the client has gone. */
+export class Exchange {
+  readonly method: string;
+  /** Without query and without the optional `/v1`. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+
+  constructor(request: IncomingMessage, response: ServerResponse) {
+    this.#request = request;
+    this.#response = response;
+    this.method = request.method ?? 'GET';
+    const [path = '/', query = ''] = (request.url ?? '/').split('?', 2);
+    const short = path.startsWith('/v1/') ? path.slice(3) : path;
+    this.path = short.length > 1 && short.endsWith('/') ? short.slice(0, -1) : short;
+    this.query = new URLSearchParams(query);
+  }
+
+  /** True once nothing can be sent any more. */
+  get gone(): boolean {
+    return this.#response.destroyed || this.#request.socket.destroyed;
+  }
+
+  get bearerToken(): string | null {
+    const header = this.#request.headers.authorization;
+    return header?.startsWith('Bearer ') === true ? header.slice(7) : null;
+  }
+
+  /** The body as JSON, or why it cannot be taken. */
+  async readJson(limitBytes: number): Promise<{ ok: true; value: unknown } | { ok: false; error: ApiError }> {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of this.#request as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > limitBytes) return { ok: false, error: tooLarge(limitBytes) };
+      chunks.push(chunk);
+    }
+    const first = chunks[0];
+    const text = first === undefined ? '' : (chunks.length === 1 ? first : Buffer.concat(chunks)).toString();
+    const value = parseJson(text);
+    if (value !== undefined) return { ok: true, value };
+    return {
+      ok: false,
+      error: invalidRequest('We could not parse the JSON body of your request. Send a JSON object.', null),
+    };
+  }
+
+  json(body: string, headers: Readonly<Record<string, string>> = {}, status = 200): void {
+    this.#send(status, 'application/json', body, headers);
+  }
+
+  text(body: string, contentType: string): void {
+    this.#send(200, contentType, body, {});
+  }
+
+  fail(error: ApiError, headers: Readonly<Record<string, string>> = {}): void {
+    // The rest of a body that was too long is not read, so the connection cannot be used again.
+    const close: Record<string, string> = error.status === 413 ? { connection: 'close' } : {};
+    this.json(errorBody(error), { ...headers, ...error.headers, ...close }, error.status);
+  }
+
+  startEvents(headers: Readonly<Record<string, string>>): void {
+    this.#response.writeHead(200, {
+      ...headers,
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache',
+    });
+  }
+
+  write(text: string): void {
+    this.#response.write(text);
+  }
+
+  end(text = ''): void {
+    this.#response.end(text);
+  }
+
+  /** Ends the connection so that the client sees ECONNRESET. */
+  reset(): void {
+    this.#request.socket.resetAndDestroy();
+  }
+
+  /** Resolves to true after `ms`, to false as soon as the client has gone. */
+  pause(ms: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      if (this.gone) return resolve(false);
+      const gone = (): void => {
+        clearTimeout(timer);
+        resolve(false);
+      };
+      const timer = setTimeout(() => {
+        this.#response.off('close', gone);
+        resolve(true);
+      }, ms);
+      this.#response.once('close', gone);
+    });
+  }
+
+  /** Resolves to true when `start` calls back, to false (after `cancel`) as soon as the client has gone. */
+  until(start: (callBack: () => void) => () => void): Promise<boolean> {
+    return new Promise((resolve) => {
+      if (this.gone) return resolve(false);
+      const gone = (): void => {
+        cancel();
+        resolve(false);
+      };
+      const cancel = start(() => {
+        this.#response.off('close', gone);
+        resolve(true);
+      });
+      this.#response.once('close', gone);
+    });
+  }
+
+  #send(status: number, contentType: string, body: string, headers: Readonly<Record<string, string>>): void {
+    this.#response.writeHead(status, {
+      ...headers,
+      'content-type': contentType,
+      'content-length': Buffer.byteLength(body),
+    });
+    this.#response.end(body);
+  }
+}

@@ -1,0 +1,54 @@
+import { BoundedMap } from './bounded-map.ts';
+
+const BLOCK_TOKENS = 16;
+const BLOCK_CHARS = BLOCK_TOKENS * 4;
+
+/**
+ * Accounts for prompts as a server with automatic prefix caching does. It owns the set of known
+ * blocks; a block is known by its text and all text before it, and only whole blocks count.
+ *
+ * Invariants: at most `limit` blocks; a prompt's last token is never cached (a server has to
+ * compute it to answer); the block not used for longest goes first.
+ */
+export class PrefixCache {
+  readonly #blocks: BoundedMap<number, true>;
+  readonly #limit: () => number;
+
+  constructor(limit: () => number) {
+    this.#limit = limit;
+    this.#blocks = new BoundedMap(limit);
+  }
+
+  /** Tokens of `prompt` that were known, in steps of 16; makes all of its whole blocks known. */
+  account(model: string, prompt: string): number {
+    if (this.#limit() === 0) return 0;
+    let known = 0;
+    let unbroken = true;
+    let low = 0x9e3779b1;
+    let high = mix(0x85ebca77, model.length);
+    for (let i = 0; i < model.length; i += 1) high = mix(high, model.charCodeAt(i));
+    for (let end = BLOCK_CHARS; end <= prompt.length; end += BLOCK_CHARS) {
+      for (let i = end - BLOCK_CHARS; i < end; i += 1) {
+        const unit = prompt.charCodeAt(i);
+        low = mix(low, unit);
+        high = Math.imul(high ^ unit, 0x01000193);
+      }
+      const block = (low >>> 0) * 0x20_0000 + (high >>> 11);
+      unbroken = unbroken && this.#blocks.get(block) === true;
+      if (unbroken) known += 1;
+      else this.#blocks.set(block, true);
+    }
+    const promptTokens = Math.ceil(prompt.length / 4);
+    return Math.min(known * BLOCK_TOKENS, Math.floor((promptTokens - 1) / BLOCK_TOKENS) * BLOCK_TOKENS);
+  }
+
+  clear(): void {
+    this.#blocks.clear();
+  }
+}
+
+/** One step of MurmurHash3's 32-bit body (Appleby), enough to tell blocks apart. */
+function mix(hash: number, unit: number): number {
+  const mixed = hash ^ Math.imul(unit, 0xcc9e2d51);
+  return (Math.imul((mixed << 13) | (mixed >>> 19), 5) + 0xe6546b64) | 0;
+}

@@ -1,0 +1,135 @@
+import { PROMPT_MARKERS } from '../../dialogue/prompt-markers.ts';
+import type { Answer, Scene } from './scene.ts';
+import { type Language, recogniseLanguage } from './language.ts';
+import { clipWords, type PassageText, type Sentence, withoutEnd } from './passage-text.ts';
+import { fill, type Phrasebook } from './phrasebook.ts';
+import { phrasebookOf, SHARED_DUPLICATES } from './phrasebooks.ts';
+import {
+  comparable,
+  lastArrayWith,
+  markedValue,
+  messageAt,
+  rejectedQuestions,
+  textOf,
+  turnMessageIndex,
+} from './prompt-reading.ts';
+
+const DIFFICULTIES = ['easy', 'medium', 'hard'] as const;
+const TRIES_MAX = 32;
+
+interface Ground {
+  readonly topicId: string;
+  readonly descriptor: string;
+  readonly text: PassageText;
+  readonly sentence: Sentence;
+}
+
+interface Question {
+  readonly text: string;
+  readonly intent: string;
+  readonly ground: Ground | null;
+  readonly phrase: string;
+  readonly other: string;
+}
+
+/** Asks a question about one of the offered passages, in the target language. */
+export function asUser(scene: Scene): Answer {
+  const turnMessage = messageAt(scene.request, turnMessageIndex(scene.request));
+  const language = recogniseLanguage(markedValue(scene.request, PROMPT_MARKERS.targetLanguage) ?? '');
+  const book = phrasebookOf(language);
+  const rejected = rejectedQuestions(turnMessage);
+  let question = draw(scene, turnMessage, language, book, 0);
+  for (let attempt = 1; attempt < TRIES_MAX && rejected.has(comparable(question.text)); attempt += 1) {
+    question = draw(scene, turnMessage, language, book, attempt);
+  }
+  const message = scene.duplicate ? pooled(scene, book) : question.text;
+  const values = { p: named(question.phrase, book), q: named(question.other, book) };
+  return {
+    type: 'object',
+    value: {
+      user_message: message,
+      intent: question.intent,
+      difficulty: scene.draws.pick('difficulty', DIFFICULTIES, 'medium'),
+      grounding_facts:
+        question.ground === null
+          ? []
+          : [{ fact: question.ground.sentence.text, source_descriptor: question.ground.descriptor }],
+      coverage_target: question.ground?.topicId ?? '',
+      notes_for_assistant: [fill(scene.draws.pick('note', book.notes, '{p}'), values)],
+    },
+  };
+}
+
+function pooled(scene: Scene, book: Phrasebook): string {
+  return scene.draws.pick(
+    'duplicate',
+    [...book.duplicates, ...SHARED_DUPLICATES],
+    SHARED_DUPLICATES[0] ?? '',
+  );
+}
+
+function draw(
+  scene: Scene,
+  turnMessage: string,
+  language: Language,
+  book: Phrasebook,
+  attempt: number,
+): Question {
+  const { draws } = scene;
+  const ground = drawGround(scene, turnMessage, attempt);
+  const [phrase, other] = ground === null ? ['', ''] : drawPhrases(scene, ground, attempt);
+  const mode = markedValue(scene.request, PROMPT_MARKERS.questionMode) ?? 'fresh';
+  const openers = mode === 'followup' || mode === 'adjacent' ? book.followUpOpeners : book.openers;
+  const opener = draws.pick('opener', openers, '', attempt);
+  const seed = markedValue(scene.request, PROMPT_MARKERS.seedQuestion) ?? '';
+  if (seed !== '')
+    return { text: `${attempt === 0 ? '' : opener}${seed}`, intent: 'clarify', ground, phrase, other };
+
+  const template = draws.pick(
+    'question',
+    book.questions,
+    { intent: 'clarify' as const, text: '{p}' },
+    attempt,
+  );
+  const body = fill(template.text, {
+    p: ground?.text.language === language ? phrase : named(phrase, book),
+    q: ground?.text.language === language ? other : named(other, book),
+    s: book.quote(clipWords(withoutEnd(ground?.sentence.text ?? phrase), 12)),
+  });
+  const angle = draws.pick('angle', book.angles, '', attempt);
+  return { text: book.ask(opener, body + angle), intent: template.intent, ground, phrase, other };
+}
+
+/** In quotation marks, so that a phrase of any language can stand in a sentence. */
+const named = (phrase: string, book: Phrasebook): string => book.quote(phrase);
+
+function drawGround(scene: Scene, turnMessage: string, attempt: number): Ground | null {
+  const offered = lastArrayWith(turnMessage, ['topic_id', 'text']);
+  const passage = scene.draws.pick('passage', offered, null, attempt);
+  const text = scene.texts.take(passage === null ? longestParagraph(scene) : textOf(passage.text));
+  const sentence = scene.draws.pick('sentence', text.sentences, null, attempt);
+  if (sentence === null) return null;
+  return {
+    topicId: textOf(passage?.topic_id),
+    descriptor: textOf(passage?.source_descriptor),
+    text,
+    sentence,
+  };
+}
+
+/** For clients that offer no passages: whatever else the request talks about. */
+function longestParagraph(scene: Scene): string {
+  const paragraphs = scene.request.messages
+    .filter((message) => message.role !== 'system')
+    .flatMap((message) => message.content.split(/\n\s*\n/u));
+  return paragraphs.reduce((longest, text) => (text.length > longest.length ? text : longest), '');
+}
+
+/** Two different phrases: of one sentence, or the second one of another sentence nearby. */
+function drawPhrases(scene: Scene, ground: Ground, attempt: number): [string, string] {
+  const phrase = scene.draws.pick('phrase', ground.sentence.phrases, '', attempt);
+  const nearby = scene.draws.pick('nearby', ground.text.sentences, ground.sentence, attempt);
+  const pool = scene.draws.unit('near', attempt) < 0.6 ? ground.sentence.phrases : nearby.phrases;
+  const others = [...pool, ...nearby.phrases].filter((candidate) => candidate !== phrase);
+  return [phrase, scene.draws.pick('other', others, phrase, attempt)];
+}
