@@ -1,0 +1,145 @@
+import { distance } from 'fastest-levenshtein';
+import { z } from 'zod';
+import type { EndpointHealth } from '../ports/model.ts';
+import {
+  type FailedAttempt,
+  failureOfConnection,
+  failureOfStatus,
+  httpFailureOf,
+} from './attempt-failure.ts';
+import type { ModelEndpoint } from './model-endpoint.ts';
+import { readServerError } from './server-error.ts';
+import { messageOf } from '../kernel/errors.ts';
+
+const LIST_TIMEOUT_MS = 15_000;
+/** A model that is loaded on first use takes its time. */
+const PROBE_TIMEOUT_MS = 120_000;
+const SHOWN_MODELS = 5;
+
+const modelList = z.object({ data: z.array(z.object({ id: z.string() })) });
+
+/**
+ * Can this endpoint be used for these models? Asks for the list of models, and where that is missing
+ * or leaves one out, for one token of it.
+ */
+export async function checkEndpoint(
+  endpoint: ModelEndpoint,
+  models: readonly string[],
+  signal: AbortSignal,
+): Promise<EndpointHealth> {
+  try {
+    const served = endpoint.provider.listsModels ? await listedModels(endpoint, signal) : null;
+    for (const model of models) {
+      if (served?.includes(model)) continue;
+      const problem = await probe(endpoint, model, served, signal);
+      if (problem !== null) return problem;
+    }
+    return { type: 'healthy', models: served ?? models };
+  } catch (error) {
+    return unhealthy(endpoint, failureOf(error));
+  }
+}
+
+/** The models that the server lists; null when it has no list. Throws when it cannot be reached or refuses the key. */
+async function listedModels(endpoint: ModelEndpoint, signal: AbortSignal): Promise<readonly string[] | null> {
+  try {
+    const timeout = AbortSignal.any([signal, AbortSignal.timeout(LIST_TIMEOUT_MS)]);
+    const response = await endpoint.client.models.list({ signal: timeout }).asResponse();
+    const parsed = modelList.safeParse(JSON.parse(await response.text()));
+    // Gemini lists `models/<id>` and is asked for `<id>`.
+    return parsed.success ? parsed.data.data.map(({ id }) => id.replace(/^models\//, '')) : null;
+  } catch (error) {
+    const status = httpFailureOf(error)?.status;
+    if (error instanceof SyntaxError || status === 404 || status === 405 || status === 501) return null;
+    throw error;
+  }
+}
+
+async function probe(
+  endpoint: ModelEndpoint,
+  model: string,
+  served: readonly string[] | null,
+  signal: AbortSignal,
+): Promise<EndpointHealth | null> {
+  try {
+    const timeout = AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
+    const messages = [{ role: 'user' as const, content: 'Say OK.' }];
+    const limit = { [endpoint.provider.maxTokensField]: 16 };
+    await endpoint.client.chat.completions
+      .create({ model, messages, ...limit }, { signal: timeout })
+      .asResponse();
+    return null;
+  } catch (error) {
+    const failure = failureOf(error);
+    // The server read the request and knows the model: a busy moment or a limit of its own is no reason to stop.
+    if (failure.type === 'refused' || (failure.type === 'retry_later' && failure.rateLimited)) return null;
+    if (failure.type === 'unusable' && (failure.status === 404 || failure.status === 400))
+      return notServed(endpoint, model, served, failure);
+    return unhealthy(endpoint, failure);
+  }
+}
+
+function failureOf(error: unknown): FailedAttempt {
+  const failure = httpFailureOf(error);
+  if (failure !== null) return failureOfStatus(failure, readServerError(failure.bodyText), Date.now());
+  const timedOut = error instanceof Error && /timed? ?out|aborted/i.test(messageOf(error));
+  return failureOfConnection(error, timedOut ? LIST_TIMEOUT_MS : null);
+}
+
+function notServed(
+  endpoint: ModelEndpoint,
+  model: string,
+  served: readonly string[] | null,
+  failure: FailedAttempt,
+): EndpointHealth {
+  const { name } = endpoint.config;
+  if (served === null || served.length === 0) {
+    return {
+      type: 'unhealthy',
+      reason: `${name} does not serve "${model}": ${endpoint.shown(failure.reason)}.`,
+      hint: `Check the model id, and that ${endpoint.shown(endpoint.config.baseUrl)} is the address of the API (it usually ends in /v1).`,
+    };
+  }
+  const nearest = served.toSorted((a, b) => distance(a, model) - distance(b, model)).slice(0, SHOWN_MODELS);
+  return {
+    type: 'unhealthy',
+    reason: `${name} does not serve "${model}".`,
+    hint: `Set the model to one that it serves, for example: ${nearest.join(', ')}.`,
+  };
+}
+
+function unhealthy(endpoint: ModelEndpoint, failure: FailedAttempt): EndpointHealth {
+  const { name } = endpoint.config;
+  return {
+    type: 'unhealthy',
+    reason: `${name} cannot be used: ${endpoint.shown(failure.reason)}.`,
+    hint: hintFor(endpoint, failure),
+  };
+}
+
+function hintFor(endpoint: ModelEndpoint, failure: FailedAttempt): string {
+  const { config, provider } = endpoint;
+  if (failure.status === 401 || failure.status === 403) {
+    const variable = provider.keyVariable ?? 'a variable';
+    return config.key() === null
+      ? `It needs a key: export ${variable}=… and name that variable (LLM_<ROLE>_API_KEY_ENV for a role, api_key_env for an endpoint).`
+      : `It refuses the key: check the value of ${variable}, and that the key belongs to ${provider.name}.`;
+  }
+  if (failure.status === 402 || (failure.status === 429 && failure.type === 'unusable'))
+    return 'Add credit to the account, or use another key.';
+  if (failure.status !== null && failure.status >= 500)
+    return 'The server has trouble of its own: try again, or look at its log.';
+  if (failure.status !== null) return 'Check base_url; it usually ends in /v1.';
+  return startHint(provider.name, config.baseUrl);
+}
+
+/** What to type when nothing answers. */
+function startHint(provider: string, baseUrl: string): string {
+  const address = new URL(baseUrl).host;
+  if (provider === 'ollama') return 'Start it with: ollama serve';
+  if (provider === 'lm_studio') return 'Start its server with: lms server start';
+  if (provider === 'hosted_vllm' || provider === 'vllm') {
+    return `Is a server running at ${address}? For vLLM: vllm serve <model> --port ${new URL(baseUrl).port || '8000'}`;
+  }
+  return `Is ${address} right, and can this machine reach it? Try: curl ${new URL(baseUrl).origin}`;
+}

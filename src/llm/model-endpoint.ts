@@ -1,0 +1,215 @@
+import type OpenAI from 'openai';
+import type { Agent } from 'undici';
+import type { ModelRequest } from '../dialogue/chat.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { DlgforgeError } from '../kernel/errors.ts';
+import type { AttemptOutcome, ResponseFormatKind } from '../ports/model.ts';
+import {
+  type FailedAttempt,
+  failureInBody,
+  failureOfConnection,
+  failureOfStatus,
+  httpFailureOf,
+  withoutKey,
+} from './attempt-failure.ts';
+import { readCompletion } from './completion.ts';
+import { weakerFormat } from './format-refusal.ts';
+import type { FormatLearner, FormatTrial } from './format-learner.ts';
+import { createClient } from './http-client.ts';
+import { type Provider, providerNamed, wireModel } from './providers.ts';
+import { requestBody } from './request-body.ts';
+import { readServerError, type ServerError } from './server-error.ts';
+import { DEFAULT_TIMEOUT_MS, type EndpointConfig, type RoleSettings } from './settings.ts';
+
+type Trial = FormatTrial<AttemptOutcome>;
+type MaxTokensField = Provider['maxTokensField'];
+
+/** One deadline for a whole exchange, headers and body, joined with the caller's own signal. */
+interface Deadline extends Disposable {
+  readonly signal: AbortSignal;
+  readonly passed: () => boolean;
+}
+
+/**
+ * Owns the connection to one endpoint, and which name its models give the token limit.
+ * One call of `attempt` is one answer at most; only requests that the server refused for their
+ * form, unpaid, are sent again in another form.
+ */
+export class ModelEndpoint {
+  readonly config: EndpointConfig;
+  readonly provider: Provider;
+  readonly client: OpenAI;
+  readonly #clock: Clock;
+  readonly #formats: FormatLearner;
+  readonly #maxTokensFields = new Map<string, MaxTokensField>();
+
+  constructor(config: EndpointConfig, agent: Agent, clock: Clock, formats: FormatLearner) {
+    this.config = config;
+    this.provider = providerNamed(config.provider);
+    this.client = createClient(config, this.provider, agent);
+    this.#clock = clock;
+    this.#formats = formats;
+  }
+
+  /** The model id that the server is asked for. */
+  model(settings: RoleSettings): string {
+    return wireModel(this.provider, this.config.model ?? settings.model);
+  }
+
+  timeoutMs(settings: RoleSettings): number {
+    return this.config.timeoutMs ?? settings.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  }
+
+  /** @throws DlgforgeError `cancelled` when `signal` aborts; nothing else. */
+  async attempt(request: ModelRequest, settings: RoleSettings, signal: AbortSignal): Promise<AttemptOutcome> {
+    const withTools = request.tools.length > 0;
+    const key = `${this.config.baseUrl} ${this.model(settings)}`;
+    const send = (format: ResponseFormatKind): Promise<Trial> => this.#try(request, settings, format, signal);
+    if (withTools && !this.provider.formatWithTools) return this.#unformatted(send);
+    const strongest = (withTools ? this.#formats.known(key) : undefined) ?? this.provider.strongestFormat;
+    if (strongest === 'text') return this.#unformatted(send);
+    return this.#formats.ask(withTools ? `${key} with tools` : key, strongest, send);
+  }
+
+  /** A key in a server's complaint is masked. */
+  shown(text: string): string {
+    return withoutKey(text, this.config.key());
+  }
+
+  async #unformatted(send: (format: ResponseFormatKind) => Promise<Trial>): Promise<AttemptOutcome> {
+    const trial = await send('text');
+    if (trial.type === 'done') return trial.value;
+    // Without a format there is none to refuse; a server that says so anyway refuses the request.
+    return { type: 'refused', status: 400, reason: trial.reason };
+  }
+
+  async #try(
+    request: ModelRequest,
+    settings: RoleSettings,
+    format: ResponseFormatKind,
+    signal: AbortSignal,
+  ): Promise<Trial> {
+    const model = this.model(settings);
+    const maxTokensField = this.#maxTokensFields.get(model) ?? this.provider.maxTokensField;
+    const body = requestBody(request, settings, { model, format, maxTokensField });
+    const startedAt = performance.now();
+    using deadline = this.#deadline(this.timeoutMs(settings), signal);
+    try {
+      const params = body as unknown as OpenAI.ChatCompletionCreateParamsNonStreaming;
+      const response = await this.client.chat.completions
+        .create(params, { signal: deadline.signal })
+        .asResponse();
+      const text = await response.text();
+      const outcome = this.#read(text, response, model, Math.round(performance.now() - startedAt));
+      return { type: 'done', value: outcome, accepted: outcome.type === 'answered' };
+    } catch (error) {
+      if (signal.aborted) throw cancelled(error);
+      const failure = httpFailureOf(error);
+      if (failure === null) {
+        return done(
+          this.#masked(failureOfConnection(error, deadline.passed() ? this.timeoutMs(settings) : null)),
+        );
+      }
+      const said = readServerError(failure.bodyText);
+      const next = weakerFormat(said, failure.status, format, request.tools.length > 0);
+      if (next !== null) return { type: 'format_refused', next, reason: this.shown(said.message) };
+      if (this.#learnsTokenField(model, maxTokensField, said, settings))
+        return this.#try(request, settings, format, signal);
+      return done(this.#masked(failureOfStatus(failure, said, this.#clock.now())));
+    }
+  }
+
+  #read(text: string, response: Response, model: string, latencyMs: number): AttemptOutcome {
+    const body = jsonOf(text);
+    if (body === undefined)
+      return unreadable(
+        `the answer is no JSON (${response.headers.get('content-type') ?? 'no content type'})`,
+      );
+    const failure = failureInBody(text, body);
+    if (failure !== null) return this.#masked(failure);
+    const completion = readCompletion(body);
+    if (completion.type === 'unreadable') return unreadable(completion.reason);
+    if (completion.type === 'declined')
+      return { type: 'refused', status: response.status, reason: completion.reason };
+    const { content, toolCalls, finishReason, usage } = completion;
+    const rehearsal = completion.rehearsal || response.headers.has('x-dlgforge-rehearsal');
+    return {
+      type: 'answered',
+      answer: {
+        content,
+        toolCalls,
+        finishReason,
+        usage,
+        endpoint: this.config.name,
+        model,
+        latencyMs,
+        rehearsal,
+        raw: body,
+      },
+    };
+  }
+
+  /** Newer models take `max_completion_tokens`, older servers `max_tokens`; the refusal says which. */
+  #learnsTokenField(model: string, used: MaxTokensField, said: ServerError, settings: RoleSettings): boolean {
+    const other: MaxTokensField = used === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
+    const refused =
+      said.param === used ||
+      (said.param === '' && said.message.includes(used) && said.message.includes(other));
+    if (settings.maxTokens === null || !refused || this.#maxTokensFields.has(model)) return false;
+    if (
+      !/unsupported|unknown|unrecogni|not supported|not permitted|extra|instead/i.test(
+        `${said.code} ${said.message}`,
+      )
+    )
+      return false;
+    this.#maxTokensFields.set(model, other);
+    return true;
+  }
+
+  #masked<T extends FailedAttempt>(failure: T): T {
+    return { ...failure, reason: this.shown(failure.reason) };
+  }
+
+  #deadline(timeoutMs: number, outer: AbortSignal): Deadline {
+    const controller = new AbortController();
+    let passed = false;
+    const abort = (): void => controller.abort();
+    const cancel = this.#clock.schedule(timeoutMs, () => {
+      passed = true;
+      controller.abort();
+    });
+    if (outer.aborted) controller.abort();
+    else outer.addEventListener('abort', abort, { once: true });
+    return {
+      signal: controller.signal,
+      passed: () => passed,
+      [Symbol.dispose]: () => {
+        cancel();
+        outer.removeEventListener('abort', abort);
+      },
+    };
+  }
+}
+
+const done = (value: AttemptOutcome): Trial => ({ type: 'done', value, accepted: false });
+
+const unreadable = (reason: string): AttemptOutcome => ({
+  type: 'retry_later',
+  status: 200,
+  reason,
+  cause: 'unreadable',
+  retryAfterMs: null,
+  rateLimited: false,
+});
+
+const cancelled = (cause: unknown): DlgforgeError =>
+  new DlgforgeError('cancelled', 'The request was cancelled.', { cause });
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // A body that is no JSON is an expected outcome: the caller asks again later.
+    return undefined;
+  }
+}
