@@ -21,7 +21,8 @@ export type ErrorCode =
   | 'timeout' //        a deadline passed
   | 'cancelled' //      somebody asked for the end
   | 'overloaded' //     a bounded queue is full
-  | 'receiver_gone'; // the actor that was asked has ended, or its node is lost
+  | 'receiver_gone' //  the actor that was asked has ended, or its node is lost
+  | 'refused'; //       the receiver does not accept this message: the nodes' versions differ
 
 export interface DlgforgeErrorOptions {
   /** True when the same call may succeed later without anybody changing anything. */

@@ -92,14 +92,14 @@ export interface AskOptions {
 
 export interface Messenger {
   /** Never throws, never waits. What cannot be delivered becomes a dead letter, counted and logged. */
-  tell<M>(to: ActorRef<M>, message: M): void;
+  tell<M>(to: ActorRef<M>, message: NoInfer<M>): void;
   /**
    * Rejects with DlgforgeError `timeout` after the deadline, `overloaded` at once when the mailbox is
    * full, `receiver_gone` at once when the receiver does not exist, fails or stops before it answers, or
-   * its node is lost, `cancelled` when this system stops. Never with the receiver's own errors: replies
-   * are outcomes.
+   * its node is lost, `refused` when the receiver's node does not accept the message, `cancelled` when
+   * this system stops. Never with the receiver's own errors: replies are outcomes.
    */
-  ask<M, R>(to: ActorRef<M>, message: (replyTo: ReplyTo<R>) => M, options?: AskOptions): Promise<R>;
+  ask<M, R>(to: ActorRef<M>, message: (replyTo: ReplyTo<R>) => NoInfer<M>, options?: AskOptions): Promise<R>;
   reply<R>(to: ReplyTo<R>, reply: R): void;
 }
 

@@ -1,0 +1,346 @@
+/**
+ * One actor. A nact actor carries it: nact owns the mailbox and runs one turn at a time; this owns the
+ * credit of the mailbox, the children, the current life and the restarts. Everything that changes the
+ * actor's life happens inside a turn or inside nact's `onCrash`, while nact keeps the mailbox waiting.
+ *
+ * Invariants
+ *  1. At most one of start, handler, `stopped` and restart runs at any time.
+ *  2. A supervision signal is obeyed before the next message, whatever the mailbox holds.
+ *  3. Children have ended before `stopped` is called, and before the next start.
+ *  4. A message is handled at most once; one that is never handled is a dead letter.
+ *  5. After the end nothing is left: no child, timer, watch or open ask.
+ */
+import { DlgforgeError, InvariantError, invariant, isDlgforgeError, messageOf } from '../../kernel/errors.ts';
+import type { ReceivedAsk } from './asks.ts';
+import { type Branch, Branches } from './branches.ts';
+import type { Host } from './host.ts';
+import { Life } from './life.ts';
+import { type Carried, dispatchNact, type NactRef, spawnNact, stopNact } from './nact.ts';
+import { RestartBudget } from './restart-budget.ts';
+import type { ActorDefinition, ActorInfo, ActorRef, DeadLetterReason, Terminated } from './types.ts';
+
+/** What waits in nact's mailbox. */
+export type Mail =
+  | { readonly type: 'start' }
+  /** Makes an idle actor look at its signal. */
+  | { readonly type: 'wake' }
+  | {
+      readonly type: 'message';
+      readonly message: unknown;
+      readonly ask: ReceivedAsk | null;
+      readonly sender: string | null;
+    };
+
+type Signal = { readonly type: 'stop' } | { readonly type: 'fail'; readonly error: unknown };
+
+interface Outcome extends Pick<Terminated, 'reason' | 'error'> {
+  readonly escalate: boolean;
+}
+
+const START: Mail = { type: 'start' };
+const WAKE: Mail = { type: 'wake' };
+const STOP: Signal = { type: 'stop' };
+const STOPPED: Outcome = { reason: 'stopped', error: null, escalate: false };
+
+export class Cell implements Carried<Mail> {
+  readonly ref: ActorRef<unknown>;
+  readonly definition: ActorDefinition<unknown>;
+  restarts = 0;
+
+  readonly #host: Host;
+  readonly #parent: Cell | null;
+  readonly #branch: Branch;
+  readonly #nact: NactRef<Mail>;
+
+  #state: ActorInfo['state'] = 'starting';
+  #signal: Signal | null = null;
+  #outcome: Outcome = STOPPED;
+  #life: Life | null = null;
+  #budget: RestartBudget | null = null;
+  #lastError: string | null = null;
+  #waiting = 0;
+  #cancelStopDeadline: (() => void) | null = null;
+  #endPause: (() => void) | null = null;
+  #ended: PromiseWithResolvers<void> | null = null;
+  #children: Set<Cell> | null = null;
+  #branches: Branches | null = null;
+  #watchers: Set<(terminated: Terminated) => void> | null = null;
+  #openAsks: Set<ReceivedAsk> | null = null;
+
+  constructor(host: Host, parent: Cell | null, name: string, definition: ActorDefinition<unknown>) {
+    const incarnation = host.nextIncarnation();
+    const path = parent === null ? name : `${parent.ref.path}/${name}`;
+    this.ref = { node: host.node, path, incarnation };
+    this.definition = definition;
+    this.#host = host;
+    this.#parent = parent;
+    this.#branch = (parent === null ? host.branches : parent.#ownBranches()).withRoom();
+    host.admit(this, name);
+    this.#branch.used += 1;
+    if (parent !== null) (parent.#children ??= new Set()).add(this);
+    this.#nact = spawnNact<Mail>(this.#branch.ref, `${name}.${incarnation}`, this);
+    dispatchNact(this.#nact, START);
+  }
+
+  get children(): Iterable<Cell> {
+    return this.#children ?? [];
+  }
+
+  get isRoot(): boolean {
+    return this.#parent === null;
+  }
+
+  get info(): ActorInfo {
+    return {
+      path: this.ref.path,
+      kind: this.definition.kind,
+      restarts: this.restarts,
+      lastError: this.#lastError,
+      mailboxLength: this.#waiting,
+      state: this.#state,
+      handlingSinceMs: this.#life?.handlingSinceMs ?? null,
+    };
+  }
+
+  /** Asks that have not been answered, waiting in the mailbox or taken. */
+  get openAsks(): Set<ReceivedAsk> {
+    this.#openAsks ??= new Set();
+    return this.#openAsks;
+  }
+
+  /** Why a message would not be taken now; null when it would. */
+  get refusal(): DeadLetterReason | null {
+    if (this.#isEnding) return 'stopped';
+    const capacity = this.definition.mailbox?.capacity ?? this.#host.defaults.mailbox.capacity;
+    return this.#waiting >= capacity ? 'overloaded' : null;
+  }
+
+  /** Only when `refusal` is null. */
+  deliver(message: unknown, ask: ReceivedAsk | null, sender: string | null): void {
+    this.#waiting += 1;
+    dispatchNact(this.#nact, { type: 'message', message, ask, sender });
+  }
+
+  /** A message of the actor to itself, which needs no credit: timers, piped promises, watches. */
+  deliverOwn(message: unknown): void {
+    if (!this.#isEnding) this.deliver(message, null, this.ref.path);
+  }
+
+  spawnChild(name: string, definition: ActorDefinition<unknown>): ActorRef<unknown> {
+    return new Cell(this.#host, this, name, definition).ref;
+  }
+
+  async stopChild(ref: ActorRef<never>): Promise<void> {
+    const parentPath = ref.path.slice(0, Math.max(0, ref.path.lastIndexOf('/')));
+    if (ref.node !== this.ref.node || parentPath !== this.ref.path) {
+      throw new InvariantError(
+        `invariant broken: ${this.ref.path} stops ${ref.path}, which is not its child`,
+      );
+    }
+    for (const child of this.children) if (child.ref.incarnation === ref.incarnation) await child.stop();
+  }
+
+  /** Resolves when this actor has ended, its children before it. Idempotent. */
+  stop(): Promise<void> {
+    this.#ended ??= Promise.withResolvers();
+    if (this.#state === 'stopped') this.#ended.resolve();
+    if (this.#isEnding) return this.#ended.promise;
+    this.#state = 'stopping';
+    this.#signal = STOP;
+    this.#life?.end();
+    this.#endPause?.();
+    this.#failAsks((ask) => !ask.taken);
+    this.#armStopDeadline();
+    dispatchNact(this.#nact, WAKE);
+    return this.#ended.promise;
+  }
+
+  /** Fails the current life before the next message: a child escalates, or something outside of a handler. */
+  fail(error: unknown): void {
+    if (this.#signal !== null || this.#isEnding) return;
+    this.#signal = { type: 'fail', error };
+    dispatchNact(this.#nact, WAKE);
+  }
+
+  childEnded(child: Cell): void {
+    this.#children?.delete(child);
+  }
+
+  addWatcher(notify: (terminated: Terminated) => void): () => void {
+    this.#watchers ??= new Set();
+    const watchers = this.#watchers;
+    watchers.add(notify);
+    return () => watchers.delete(notify);
+  }
+
+  // Called by nact.
+
+  turn(mail: Mail): void | Promise<void> {
+    if (mail.type === 'message') this.#waiting -= 1;
+    return this.#take(mail);
+  }
+
+  async crashed(error: unknown): Promise<'resume' | 'stop'> {
+    if (!this.#isEnding) return this.#supervise(error);
+    const expected =
+      isDlgforgeError(error, 'cancelled') || (error instanceof Error && error.name === 'AbortError');
+    this.#log(expected ? 'debug' : 'warn', `failed while it was stopping: ${messageOf(error)}`, error);
+    await this.#windDown(STOPPED);
+    return 'stop';
+  }
+
+  drained(mails: readonly Mail[]): void {
+    this.#state = 'stopped';
+    this.#branches?.close();
+    this.#branch.used -= 1;
+    this.#parent?.childEnded(this);
+    this.#host.dismiss(this);
+    for (const mail of mails) this.#refuse(mail);
+    this.#failAsks(() => true);
+    this.#tellWatchers();
+    if (this.#outcome.escalate) this.#parent?.fail(this.#outcome.error);
+    this.#ended?.resolve();
+  }
+
+  broken(error: unknown): void {
+    this.#log('error', `the runtime failed, which is a mistake in it: ${messageOf(error)}`, error);
+    this.#ended?.resolve();
+  }
+
+  // Inside a turn.
+
+  #take(mail: Mail): void | Promise<void> {
+    if (this.#signal !== null) return this.#obey(this.#signal, mail);
+    if (mail.type === 'start') return this.#begin();
+    if (mail.type === 'wake') return;
+    if (mail.ask !== null) mail.ask.taken = true;
+    invariant(this.#life !== null, `${this.ref.path} takes a message without a life`);
+    return this.#life.receive(mail.message);
+  }
+
+  /** Invariant 2: the message that this turn was for waits until the signal has been obeyed. */
+  async #obey(signal: Signal, mail: Mail): Promise<void> {
+    if (signal.type === 'fail' && (await this.#supervise(signal.error)) === 'resume') return this.#take(mail);
+    if (signal.type === 'stop') await this.#windDown(STOPPED);
+    this.#refuse(mail);
+    stopNact(this.#nact);
+  }
+
+  async #begin(): Promise<void> {
+    this.#life = new Life(this.#host, this);
+    await this.#life.start();
+    if (!this.#isEnding) this.#state = 'running';
+  }
+
+  /** One-for-one: this actor's life ends, its children's with it, and a new one begins after a pause. */
+  async #supervise(error: unknown): Promise<'resume' | 'stop'> {
+    for (let failure = error; ; ) {
+      this.#lastError = messageOf(failure);
+      if (this.#isEnding) break;
+      this.#state = 'restarting';
+      const healthySinceMs = this.#life?.healthySinceMs ?? null;
+      await this.#endLife();
+      if (this.#isEnding) break;
+      this.#budget ??= new RestartBudget({ ...this.#host.defaults.restart, ...this.definition.restart });
+      const verdict = this.#budget.failed(this.#host.clock.now(), healthySinceMs, failure);
+      if (verdict.type === 'give_up') return this.#giveUp(failure, verdict.escalate);
+      this.#log('warn', `failed and restarts in ${verdict.pauseMs} ms: ${this.#lastError}`, failure);
+      await this.#pause(verdict.pauseMs);
+      if (this.#isEnding) break;
+      this.restarts += 1;
+      try {
+        await this.#begin();
+        return 'resume';
+      } catch (again) {
+        failure = again;
+      }
+    }
+    await this.#windDown(STOPPED);
+    return 'stop';
+  }
+
+  async #giveUp(error: unknown, escalate: boolean): Promise<'stop'> {
+    const then = escalate && this.#parent !== null ? 'its parent fails too' : 'it stays down';
+    this.#log('error', `is given up after ${this.restarts} restarts, ${then}: ${messageOf(error)}`, error);
+    await this.#windDown({ reason: 'given_up', error, escalate });
+    return 'stop';
+  }
+
+  async #windDown(outcome: Outcome): Promise<void> {
+    this.#state = 'stopping';
+    this.#outcome = outcome;
+    this.#cancelStopDeadline?.();
+    await this.#endLife();
+  }
+
+  /** Invariant 3. Also used on a life that has ended: then it does nothing. */
+  async #endLife(): Promise<void> {
+    const life = this.#life;
+    life?.end();
+    this.#failAsks((ask) => ask.taken);
+    await Promise.all([...this.children].map((child) => child.stop()));
+    try {
+      await life?.close();
+    } catch (error) {
+      this.#log(
+        'error',
+        `failed in \`stopped\`, which may have left something open: ${messageOf(error)}`,
+        error,
+      );
+    }
+    this.#life = null;
+    // What failed meanwhile, a child for example, belonged to this life.
+    if (this.#signal?.type === 'fail') this.#signal = null;
+  }
+
+  async #pause(pauseMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#host.clock.schedule(pauseMs, resolve);
+    this.#endPause = resolve;
+    await promise;
+    cancel();
+    this.#endPause = null;
+  }
+
+  #armStopDeadline(): void {
+    const { clock, defaults } = this.#host;
+    this.#cancelStopDeadline = clock.schedule(defaults.stopDeadlineMs, () => {
+      const text = `${this.ref.path} was told to stop, but what it is doing did not end within ${defaults.stopDeadlineMs} ms`;
+      this.#life?.abandon(new DlgforgeError('timeout', `${text}; it should heed its context's signal`));
+    });
+  }
+
+  // Invariant 4 and 5.
+
+  #refuse(mail: Mail): void {
+    // An ask's sender hears by `failAsks`.
+    if (mail.type !== 'message' || mail.ask !== null) return;
+    this.#host.deadLetter({ to: this.ref, reason: 'stopped', sender: mail.sender, message: mail.message });
+  }
+
+  #failAsks(which: (ask: ReceivedAsk) => boolean): void {
+    if (this.#openAsks !== null) this.#host.failAsks([...this.#openAsks].filter(which), this.ref.path);
+  }
+
+  #tellWatchers(): void {
+    const { reason, error } = this.#outcome;
+    const watchers = [...(this.#watchers ?? [])];
+    this.#watchers = null;
+    for (const notify of watchers) notify({ ref: this.ref, reason, error });
+  }
+
+  #ownBranches(): Branches {
+    this.#branches ??= new Branches(this.#nact);
+    return this.#branches;
+  }
+
+  get #isEnding(): boolean {
+    return this.#state === 'stopping' || this.#state === 'stopped';
+  }
+
+  #log(level: 'debug' | 'warn' | 'error', text: string, error: unknown): void {
+    this.#host.logger.log(level, 'actors', `[actor] ${this.ref.path} (${this.definition.kind}) ${text}`, {
+      error,
+    });
+  }
+}

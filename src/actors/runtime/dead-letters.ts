@@ -1,0 +1,77 @@
+/**
+ * Owns: the count of messages that reached nobody, and how often that is logged. A storm of dead
+ * letters must not become a storm of log lines, so each window has a few and then a number.
+ */
+import type { Clock } from '../../kernel/clock.ts';
+import { messageOf } from '../../kernel/errors.ts';
+import type { Logger } from '../../kernel/logger.ts';
+import type { DeadLetter, DeadLetterReason } from './types.ts';
+
+const WINDOW_MS = 10_000;
+const LINES_PER_WINDOW = 10;
+
+/** What the sender could have known: logged as its error. */
+const ERRORS_OF_THE_SENDER: ReadonlySet<DeadLetterReason> = new Set(['overloaded', 'not_encodable']);
+
+export class DeadLetters {
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #listener: ((letter: DeadLetter) => void) | undefined;
+  #count = 0;
+  #windowStartMs = Number.NEGATIVE_INFINITY;
+  #linesInWindow = 0;
+  #unlogged = 0;
+
+  constructor(clock: Clock, logger: Logger, listener: ((letter: DeadLetter) => void) | undefined) {
+    this.#clock = clock;
+    this.#logger = logger;
+    this.#listener = listener;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  add(letter: DeadLetter): void {
+    this.#count += 1;
+    this.#log(letter);
+    try {
+      this.#listener?.(letter);
+    } catch (error) {
+      this.#logger.log('error', 'actors', `[dead-letter] the listener failed: ${messageOf(error)}`, {
+        error,
+      });
+    }
+  }
+
+  /** Logs the number of those that had no line of their own. */
+  flush(): void {
+    if (this.#unlogged === 0) return;
+    this.#logger.log('warn', 'actors', `[dead-letter] ${this.#unlogged} more not shown`);
+    this.#unlogged = 0;
+  }
+
+  #log(letter: DeadLetter): void {
+    const nowMs = this.#clock.now();
+    if (nowMs - this.#windowStartMs >= WINDOW_MS) {
+      this.flush();
+      this.#windowStartMs = nowMs;
+      this.#linesInWindow = 0;
+    }
+    if (this.#linesInWindow >= LINES_PER_WINDOW) {
+      this.#unlogged += 1;
+      return;
+    }
+    this.#linesInWindow += 1;
+    const level = ERRORS_OF_THE_SENDER.has(letter.reason) ? 'error' : 'warn';
+    const to = `${letter.to.node}/${letter.to.path}`;
+    const text = `[dead-letter] ${letter.reason}: ${typeOf(letter.message)} to ${to} from ${letter.sender ?? 'outside'}`;
+    this.#logger.log(level, 'actors', text);
+  }
+}
+
+/** The message's name; never its content, which may be large or private. */
+function typeOf(message: unknown): string {
+  if (message !== null && typeof message === 'object' && 'type' in message) return String(message.type);
+  return typeof message;
+}

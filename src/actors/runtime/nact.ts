@@ -1,0 +1,111 @@
+/**
+ * The only file that imports nact 7.6.2. It gives nact's actors a type and repairs what can be
+ * repaired from outside; the numbers are those of the traps that the tests of this folder name.
+ *
+ * Used: `start`, `spawn`, `dispatch`, `stop`, the hooks `onCrash` and `afterStop`.
+ * Never used: `query` (trap 2), `spawnStateless` (3), nact's persistence (12), and the decisions
+ * `escalate` and `reset*` (6).
+ */
+import { dispatch, spawn, start, stop } from 'nact';
+
+declare const CARRIES: unique symbol;
+
+/** A nact reference; `M` is what its mailbox takes (nact's own `Ref<T>` does not tell, trap 11). */
+export interface NactRef<M> {
+  readonly [CARRIES]: (message: M) => void;
+}
+
+/** A nact actor's or system's reference, as the parent of new actors. */
+export type NactParent = NactRef<never>;
+
+/** What a nact actor carries. */
+export interface Carried<M> {
+  /** One message at a time, in order; nact waits for the promise. A failure goes to `crashed`. */
+  turn(message: M): void | Promise<void>;
+  /** nact keeps the mailbox and hands out nothing until this has decided. */
+  crashed(error: unknown): Promise<'resume' | 'stop'>;
+  /** The last call, with the messages that nobody will handle (trap 4). */
+  drained(messages: readonly M[]): void;
+  /** `crashed` or `drained` failed themselves: our own mistake. */
+  broken(error: unknown): void;
+}
+
+interface CrashContext {
+  readonly resume: symbol;
+  readonly stop: symbol;
+}
+
+interface StopContext<M> {
+  readonly mailbox: readonly { readonly message: M }[];
+}
+
+/** nact's declarations do not fit its behaviour (traps 10 and 11), so its functions are typed here. */
+const untyped = {
+  start: start as unknown as (options: { readonly name: string }) => NactParent,
+  spawn: spawn as unknown as <M>(
+    parent: NactParent,
+    turn: (state: undefined, message: M) => void | Promise<void>,
+    name: string,
+    properties: {
+      readonly onCrash: (message: M | undefined, error: unknown, context: CrashContext) => Promise<symbol>;
+      readonly afterStop: (state: undefined, context: StopContext<M>) => void;
+    },
+  ) => NactRef<M>,
+  dispatch: dispatch as unknown as <M>(to: NactRef<M>, message: M) => void,
+  stop: stop as unknown as (ref: NactParent) => void,
+};
+
+/** Trap 10: only `start({ name })` takes a name. It must be unique in the process. */
+export function startNact(name: string): NactParent {
+  return untyped.start({ name });
+}
+
+/** `name` must be unique under `parent`; characters that nact does not allow (trap 8) are replaced. */
+export function spawnNact<M>(parent: NactParent, name: string, carried: Carried<M>): NactRef<M> {
+  return untyped.spawn<M>(parent, (_state, message) => carried.turn(message), nactName(name), {
+    // Trap 5: a hook that throws wedges the actor or ends the process.
+    onCrash: async (_message, error, context) => {
+      try {
+        return (await carried.crashed(error)) === 'resume' ? context.resume : context.stop;
+      } catch (fault) {
+        carried.broken(fault);
+        return context.stop;
+      }
+    },
+    afterStop: (_state, context) => {
+      try {
+        carried.drained(context.mailbox.map((entry) => entry.message));
+      } catch (fault) {
+        carried.broken(fault);
+      }
+    },
+  });
+}
+
+/** A nact actor that handles nothing and only holds children. */
+export function spawnNactBranch(parent: NactParent, name: string): NactParent {
+  const nothing: Carried<never> = {
+    turn: () => undefined,
+    crashed: () => Promise.resolve('resume'),
+    drained: () => undefined,
+    broken: () => undefined,
+  };
+  return spawnNact(parent, name, nothing);
+}
+
+/** Does nothing when the actor has stopped; the caller knows whether it has (trap 4). */
+export function dispatchNact<M>(to: NactRef<M>, message: M): void {
+  untyped.dispatch(to, message);
+}
+
+/**
+ * Traps 1 and 7: nact neither stops the children nor waits for the handler in hand. So this is only
+ * called from inside an actor's last turn, when its children have ended.
+ */
+export function stopNact(ref: NactRef<never>): void {
+  untyped.stop(ref);
+}
+
+function nactName(name: string): string {
+  return name.replaceAll(/[^a-z0-9\-$_.+!*'(),]/gi, '_');
+}
