@@ -45,7 +45,7 @@ function readBoolean(meta: KeyMeta, path: string, node: ScalarNode, findings: Fi
   const value = TRUE_WORDS.has(word) ? true : FALSE_WORDS.has(word) ? false : undefined;
   if (value === undefined) return refuse(meta, path, node, findings, 'must be true or false.');
   if (node.plain && typeof node.value === 'string') {
-    findings.notice(`\`${path}\`: ${node.text} is read as ${value}. Write ${value}.`);
+    findings.notice(node.origin, `\`${path}\`: ${node.text} is read as ${value}. Write ${value}.`);
   }
   return value;
 }
@@ -77,6 +77,7 @@ function readNumber(meta: KeyMeta, path: string, node: ScalarNode, findings: Fin
   }
   if (node.plain && /^[-+]?0\d/.test(written) && DIGITS.test(written)) {
     findings.notice(
+      node.origin,
       `\`${path}\`: ${written} is read as ${value}; dlgforge 0.1.0 took the leading zero for octal. Write it without the zero.`,
     );
   }
@@ -91,7 +92,8 @@ function readChoice(meta: KeyMeta, path: string, node: ScalarNode, findings: Fin
   if (word === '') return undefined;
   const alias =
     meta.aliases === undefined || !Object.hasOwn(meta.aliases, word) ? undefined : meta.aliases[word];
-  if (alias !== undefined) findings.notice(`\`${path}\`: \`${word}\` is an older spelling of \`${alias}\`.`);
+  if (alias !== undefined)
+    findings.notice(node.origin, `\`${path}\`: \`${word}\` is an older spelling of \`${alias}\`.`);
   const value = alias ?? word;
   if (meta.choices?.includes(value) !== true)
     return refuse(meta, path, node, findings, meta.rule ?? `must be ${meta.type}.`);
@@ -106,7 +108,7 @@ function readText(meta: KeyMeta, path: string, node: ScalarNode, findings: Findi
   }
   noteOldBoolean(path, node, findings);
   if (node.text.trim() === '' && meta.fallback !== undefined && meta.fallback !== '') {
-    findings.notice(`\`${path}\` is empty: ${JSON.stringify(meta.fallback)} is used.`);
+    findings.notice(node.origin, `\`${path}\` is empty: ${JSON.stringify(meta.fallback)} is used.`);
     return undefined;
   }
   return node.text;

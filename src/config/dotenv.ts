@@ -30,6 +30,7 @@ export function withDotenv(environment: Environment, projectRoot: string, findin
     for (const [key, value] of parseDotenv(readFile(file, findings))) {
       if (!isAllowed(key)) {
         findings.notice(
+          null,
           `[env] Ignoring .env key: ${key}. Only secrets and dlgforge's own variables are read from ${file}.`,
         );
       } else if (environment[key] === undefined && added[key] === undefined) added[key] = value;

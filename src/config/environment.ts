@@ -24,7 +24,7 @@ export function readEnvironment(environment: Environment, findings: Findings): L
     }
     used.set(variable.key, variable);
     if (variable.replacedBy !== undefined)
-      findings.notice(`Deprecated: the variable ${variable.name} is now ${variable.replacedBy}.`);
+      findings.notice(null, `Deprecated: the variable ${variable.name} is now ${variable.replacedBy}.`);
     readVariable(variable, raw, layer, findings);
   }
   return layer;
@@ -38,6 +38,7 @@ function reportBoth(
 ): void {
   if (environment[first.name] === environment[second.name]) return;
   findings.notice(
+    null,
     `${first.name} and ${second.name} are both set and differ: ${first.name} counts for \`${first.key}\`.`,
   );
 }

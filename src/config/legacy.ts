@@ -85,26 +85,27 @@ function translate(root: MapNode, { from, to, wins }: RenamedKey, findings: Find
   const current = said(root, to);
   if (current === undefined || wins === 'old') putNode(root, to, old);
   deprecate(
+    old,
     from,
     to,
+    findings,
     current !== undefined && differ(old, current)
       ? ` Both are given: \`${wins === 'old' ? from : to}\` counts.`
       : '',
-    findings,
   );
 }
 
-const deprecate = (from: string, to: string, more: string, findings: Findings): void =>
-  findings.notice(`Deprecated: \`${from}\` is now \`${to}\`.${more}`);
+const deprecate = (node: SourceNode, from: string, to: string, findings: Findings, more = ''): void =>
+  findings.notice(node.origin, `Deprecated: \`${from}\` is now \`${to}\`.${more}`);
 
 const RANGE = ['min', 'max'] as const;
 
 function translateTurns(root: MapNode, findings: Findings): void {
   const exact = takeSaid(root, 'run.n_turns');
   const ends = RANGE.map((end) => ({ end, node: takeSaid(root, `run.${end}_turns`) }));
-  const given = ends.filter(({ node }) => node !== undefined);
-  if (exact !== undefined) deprecate('run.n_turns', 'run.turns.exact', '', findings);
-  for (const { end } of given) deprecate(`run.${end}_turns`, `run.turns.${end}`, '', findings);
+  const given = ends.flatMap(({ end, node }) => (node === undefined ? [] : [{ end, node }]));
+  if (exact !== undefined) deprecate(exact, 'run.n_turns', 'run.turns.exact', findings);
+  for (const { end, node } of given) deprecate(node, `run.${end}_turns`, `run.turns.${end}`, findings);
   if (exact !== undefined && given.length > 0) {
     if (
       repeatsTurns(
@@ -131,7 +132,7 @@ function translateTurns(root: MapNode, findings: Findings): void {
       origin: exact.origin,
     });
   }
-  for (const { end, node } of given) if (node !== undefined) putNode(root, `run.turns.${end}`, node);
+  for (const { end, node } of given) putNode(root, `run.turns.${end}`, node);
 }
 
 /** 0.1.0 wrote old and new keys side by side; then they say the same, and the new ones stay. */
@@ -164,10 +165,11 @@ function translateSeedQuestion(root: MapNode, findings: Findings): void {
     if (old?.node === undefined) continue;
     const current = said(root, target);
     deprecate(
+      old.node,
       old.from,
       target,
-      current !== undefined && differ(current, old.node) ? ` Both are given: \`${target}\` counts.` : '',
       findings,
+      current !== undefined && differ(current, old.node) ? ` Both are given: \`${target}\` counts.` : '',
     );
     if (current === undefined) putNode(root, target, old.node);
   }
@@ -180,17 +182,18 @@ function translateLanguage(root: MapNode, findings: Findings): void {
   const listed = current !== undefined && !(current.type === 'list' && current.items.length === 0);
   if (!listed) putNode(root, 'run.target_languages', { type: 'list', items: [old], origin: old.origin });
   deprecate(
+    old,
     'run.target_language',
     'run.target_languages',
-    listed ? ' Both are given: `run.target_languages` counts.' : '',
     findings,
+    listed ? ' Both are given: `run.target_languages` counts.' : '',
   );
 }
 
 function translateMode(root: MapNode, findings: Findings): void {
   const mode = takeSaid(root, 'llm.mode');
   if (mode === undefined) return;
-  deprecate('llm.mode', 'llm.backend', '', findings);
+  deprecate(mode, 'llm.mode', 'llm.backend', findings);
   const backend = said(root, 'llm.backend');
   if (backend === undefined) putNode(root, 'llm.backend', mode);
   else if (backendName(mode) !== backendName(backend)) {

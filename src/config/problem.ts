@@ -42,8 +42,10 @@ export class Findings {
     this.problems.push(problemAt(origin, message, facts));
   }
 
-  notice(text: string): void {
-    this.#notices.add(text);
+  /** Something that a person should know although it works; said once. */
+  notice(origin: Origin | null, text: string): void {
+    const place = placeOf(problemAt(origin, text));
+    this.#notices.add(place === '' ? text : `${place}: ${text}`);
   }
 
   get notices(): readonly string[] {
@@ -78,7 +80,10 @@ export function renderReport(problems: readonly ConfigProblem[]): string {
   if (sorted.length === 1 && only !== undefined) return renderProblem(only, '');
   const lines = sorted.map((problem) => renderProblem(problem, '  '));
   const file = sorted.find((problem) => problem.file !== null)?.file;
-  return [`${problems.length} problems in the configuration${file == null ? '' : ` ${file}`}:`, ...lines].join('\n');
+  return [
+    `${problems.length} problems in the configuration${file == null ? '' : ` ${file}`}:`,
+    ...lines,
+  ].join('\n');
 }
 
 function renderProblem(problem: ConfigProblem, indent: string): string {
@@ -88,7 +93,8 @@ function renderProblem(problem: ConfigProblem, indent: string): string {
   return `${indent}${where === '' ? '' : `${where}: `}${problem.message}${got}${hint}`;
 }
 
-function placeOf({ file, line, variable }: ConfigProblem): string {
+function placeOf({ file, line, variable, message }: ConfigProblem): string {
+  if (variable !== null && message.includes(variable)) return '';
   if (variable !== null) return variable.startsWith('--') ? variable : `environment variable ${variable}`;
   if (file === null) return '';
   return line === null ? basename(file) : `${basename(file)}:${line}`;

@@ -24,31 +24,34 @@ export function implyTurnModeOfFile(layer: Layer, findings: Findings): void {
   if (layer.get(MODE) !== undefined || layer.get(EXACT) === undefined) return;
   if (layer.get(MIN) !== undefined || layer.get(MAX) !== undefined) return;
   implyTurnMode(layer);
-  findings.notice(`\`${EXACT}\` is given without \`${MODE}\`: mode \`exact\` is used.`);
+  findings.notice(
+    layer.get(EXACT)?.origin ?? null,
+    `\`${EXACT}\` is given without \`${MODE}\`: mode \`exact\` is used.`,
+  );
 }
 
 /** Makes the four keys agree: in mode exact all three numbers are the exact one, in mode range exact is null. */
 export function settleTurns(merged: Layer, findings: Findings): void {
   const exact = merged.get(EXACT);
-  if (merged.get(MODE)?.value !== 'exact') {
-    const sameSource = exact !== undefined && exact.origin.type === (merged.get(MODE)?.origin.type ?? 'file');
-    if (sameSource) findings.notice(`\`${EXACT}\` has no effect: \`${MODE}\` is \`range\`.`);
+  const mode = merged.get(MODE);
+  if (mode?.value !== 'exact') {
+    const besideMode = exact !== undefined && exact.origin.type === (mode?.origin.type ?? 'file');
+    if (besideMode) findings.notice(exact.origin, `\`${EXACT}\` has no effect: \`${MODE}\` is \`range\`.`);
     merged.assignments.delete(EXACT);
     return;
   }
   if (exact === undefined) {
     if (findings.concerns(EXACT)) return;
-    findings.problem(
-      merged.get(MODE)?.origin ?? null,
-      `\`${EXACT}\` must be given when \`${MODE}\` is \`exact\`.`,
-      { keyPath: EXACT },
-    );
+    findings.problem(mode.origin, `\`${EXACT}\` must be given when \`${MODE}\` is \`exact\`.`, {
+      keyPath: EXACT,
+    });
     return;
   }
   for (const key of [MIN, MAX]) {
     const given = merged.get(key);
     if (given !== undefined && given.origin.type !== 'file' && given.value !== exact.value) {
       findings.notice(
+        null,
         `${originText(given.origin)} has no effect on \`${key}\`: ${originText(exact.origin)} asks for exactly ${String(exact.value)} turns.`,
       );
     }

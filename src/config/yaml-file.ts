@@ -161,7 +161,13 @@ function scalar(node: Scalar, origin: Origin): ScalarNode {
   if (value === null) return { type: 'scalar', value, text: '', plain, origin };
   if (typeof value === 'string') return { type: 'scalar', value, text: value, plain, origin };
   const text = node.source ?? JSON.stringify(value);
-  return { type: 'scalar', value: typeof value === 'number' || typeof value === 'boolean' ? value : text, text, plain, origin };
+  return {
+    type: 'scalar',
+    value: typeof value === 'number' || typeof value === 'boolean' ? value : text,
+    text,
+    plain,
+    origin,
+  };
 }
 
 const keyText = (key: Node): string => (isScalar(key) ? (key.source ?? String(key.value)) : String(key));

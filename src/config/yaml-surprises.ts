@@ -21,6 +21,7 @@ export function noteOldBoolean(path: string, node: ScalarNode, findings: Finding
   const old = oldBoolean(node);
   if (old === undefined) return;
   findings.notice(
+    node.origin,
     `\`${path}\`: ${node.text} is read as the text "${node.text}"; dlgforge 0.1.0 read it as ${old}. Put it in quotes.`,
   );
 }
@@ -50,6 +51,7 @@ function freeValue(path: string, node: SourceNode, findings: Findings): unknown 
   const old = oldBoolean(node);
   if (old !== undefined) {
     findings.notice(
+      node.origin,
       `\`${path}\`: ${node.text} is read as ${old}, as dlgforge 0.1.0 did. Write ${old}, or "${node.text}" for the text.`,
     );
     return old;
@@ -57,7 +59,7 @@ function freeValue(path: string, node: SourceNode, findings: Findings): unknown 
   if (typeof node.value === 'string' && /^[-+]?\d+(?:_\d+)+$/.test(node.text) && node.plain)
     return Number(node.text.replaceAll('_', ''));
   if (interpolated(node) !== null)
-    findings.notice(`\`${path}\`: $\{…} is not replaced; the text is handed on as it stands.`);
+    findings.notice(node.origin, `\`${path}\`: $\{…} is not replaced; the text is handed on as it stands.`);
   return node.value;
 }
 
@@ -84,12 +86,16 @@ export function reportInterpolation(
   const variables = variablesOf(key).map(({ name }) => name);
   if (found.whole && variables.includes(found.name)) {
     findings.notice(
+      node.origin,
       `\`${path}\`: $\{${found.name}} is not replaced in this file; the variable ${found.name} counts by itself. Delete this line.`,
     );
     return true;
   }
   if (meta.prose === true) {
-    findings.notice(`\`${path}\`: $\{${found.name}} is not replaced; the text is used as it stands.`);
+    findings.notice(
+      node.origin,
+      `\`${path}\`: $\{${found.name}} is not replaced; the text is used as it stands.`,
+    );
     return false;
   }
   findings.problem(
