@@ -91,7 +91,7 @@ function spacedTerm(word: string): string {
 export function passageTerms(text: string): string[] {
   const terms: string[] = [];
   for (const piece of pieces(text)) {
-    if (UNSPACED.test(piece)) terms.push(...piece, ...pairs(piece));
+    if (UNSPACED.test(piece)) terms.push(...Array.from(piece), ...pairs(piece));
     else terms.push(spacedTerm(piece));
   }
   return terms;
@@ -102,7 +102,7 @@ export function queryTerms(text: string): string[] {
   const terms = new Set<string>();
   for (const piece of pieces(text)) {
     if (!UNSPACED.test(piece)) terms.add(spacedTerm(piece));
-    else for (const term of piece.length > 1 ? pairs(piece) : [piece]) terms.add(term);
+    else for (const term of Array.from(piece).length > 1 ? pairs(piece) : [piece]) terms.add(term);
     if (terms.size >= QUERY_TERMS_MAX) break;
   }
   return [...terms].slice(0, QUERY_TERMS_MAX);

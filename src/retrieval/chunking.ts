@@ -121,24 +121,22 @@ function chooseEnd(
   return word ?? (splitsPair(text, limit) && limit - 1 > cursor ? limit - 1 : limit);
 }
 
-/** Where the chunk after [start, end) starts: repeats at most `overlap`, from a sentence or a word on. */
+/** Where the chunk after `last` starts: repeats at most `overlap`, from a sentence or a word on. */
 function chooseStart(
   text: string,
   at: Boundaries,
-  end: number,
+  last: Chunk,
   cursor: number,
   chunking: ChunkingParameters,
 ): number {
   const { size, overlap } = chunking;
-  if (overlap === 0 || firstWithin(at.headings, end, end) !== null) return cursor;
+  if (overlap === 0 || lastWithin(at.headings, last.end, cursor) !== null) return cursor;
   const width = splitsPair(text, cursor + 1) ? 2 : 1;
-  const earliest = Math.max(end - overlap, cursor + width - size);
-  if (earliest >= end) return cursor;
-  const sentence = firstWithin(at.sentences, earliest, end - 1);
-  if (sentence !== null) return skipSpace(text, sentence);
-  const word = firstWordStart(text, Math.max(earliest, 1), end);
-  if (word !== null) return word;
-  return splitsPair(text, earliest) ? earliest + 1 : earliest;
+  const earliest = Math.max(last.end - overlap, cursor + width - size, last.start + 1);
+  if (earliest >= last.end) return cursor;
+  const sentence = firstWithin(at.sentences, earliest, last.end - 1);
+  const word = sentence ?? firstWordStart(text, earliest, last.end);
+  return skipSpace(text, word ?? (splitsPair(text, earliest) ? earliest + 1 : earliest));
 }
 
 /**
@@ -167,10 +165,10 @@ export function chunkText(
   while (cursor < text.length) {
     const end = Math.max(chooseEnd(text, at, start, cursor, size, overlap), cursor + 1);
     const whole = splitsPair(text, end) ? end + 1 : end;
-    chunks.push({ start, end: trimmedEnd(text, start, whole) });
+    const chunk = { start, end: trimmedEnd(text, start, whole) };
+    chunks.push(chunk);
     cursor = skipSpace(text, whole);
-    start = cursor < text.length ? chooseStart(text, at, whole, cursor, chunking) : cursor;
-    start = skipSpace(text, start);
+    if (cursor < text.length) start = chooseStart(text, at, chunk, cursor, chunking);
   }
   return chunks;
 }

@@ -8,15 +8,12 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { DlgforgeError, messageOf } from '../kernel/errors.ts';
 import type { ReadOutcome, ReadReply, ReadRequest } from './document-worker.ts';
+import { moduleUrl } from './module-url.ts';
 
 const THREADS_MAX = 4;
 const HEAP_MB_MAX = 2_048;
 /** A PDF that takes longer than this is taken for one that never ends. */
 const FILE_TIMEOUT_MS = 120_000;
-
-/** In the package the compiler has turned `.ts` into `.js`. */
-export const moduleUrl = (name: string): URL =>
-  new URL(`${name}.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
 
 interface Job {
   readonly request: ReadRequest;
@@ -72,7 +69,7 @@ export class DocumentPool {
   }
 
   #start(): Thread {
-    const worker = new Worker(moduleUrl('./document-worker'), {
+    const worker = new Worker(moduleUrl('./document-worker', import.meta.url), {
       execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MB_MAX },
     });

@@ -29,10 +29,15 @@ function decode(bytes: Uint8Array): string {
   }
 }
 
+/** Tab, line feed, vertical tab, form feed, carriage return and escape occur in text. */
+const isControl = (code: number): boolean =>
+  code === 0x7f || (code < 0x20 && !(code >= 0x09 && code <= 0x0d) && code !== 0x1b);
+
 function looksBinary(text: string): boolean {
   const sample = text.slice(0, SAMPLE_LENGTH);
   if (sample.includes('\0')) return true;
-  const controls = sample.match(/[\u0001-\u0008\u000e-\u001a\u001c-\u001f\u007f]/g)?.length ?? 0;
+  let controls = 0;
+  for (let i = 0; i < sample.length; i += 1) if (isControl(sample.charCodeAt(i))) controls += 1;
   return controls > sample.length * CONTROL_SHARE_MAX;
 }
 
@@ -95,7 +100,7 @@ async function pdfText(bytes: Uint8Array): Promise<DocumentText> {
       ? unreadable('the PDF holds no text; scanned pages need character recognition first')
       : { type: 'text', text };
   } finally {
-    await document.destroy();
+    await document.loadingTask.destroy();
   }
 }
 

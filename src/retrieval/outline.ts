@@ -20,6 +20,10 @@ export const NO_OUTLINE: Outline = { frontTitle: null, headings: [] };
 
 const ATX = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
 const SETEXT = /^ {0,3}(=+|-{2,})[ \t]*$/;
+/** Starts of lines that are no paragraph: lists, quotes, tables, indented code. */
+const BLOCK = /^(?: {4}|\t| {0,3}(?:[-+*>|]|\d+[.)]))/;
+/** No heading is longer; longer lines are not even looked at, which keeps the patterns cheap. */
+const HEADING_LINE_MAX = 1_000;
 const FENCE = /^ {0,3}(`{3,}|~{3,})/;
 const FRONT_MATTER = /^---[ \t]*\n([\s\S]*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)/;
 /** Front matter is looked for in the first characters only. */
@@ -60,25 +64,30 @@ export function markdownOutline(text: string): Outline {
   const front = FRONT_MATTER.exec(text.slice(0, FRONT_MATTER_MAX));
   const headings: Heading[] = [];
   let fence: string | null = null;
-  let paragraph: { start: number; line: string } | null = null;
+  /** A paragraph of one line so far, which an underline would make a heading. */
+  let paragraph: { readonly start: number; readonly line: string } | null = null;
+  let previousIsText = false;
   for (const { start, end, line } of lines(text, front?.[0].length ?? 0)) {
-    const marker = FENCE.exec(line)?.[1];
+    const short = line.length <= HEADING_LINE_MAX ? line : '';
+    const marker = FENCE.exec(short)?.[1];
     if (fence !== null) {
       if (marker?.startsWith(fence)) fence = null;
       continue;
     }
-    const atx = ATX.exec(line);
-    const setext = paragraph === null ? null : SETEXT.exec(line);
-    if (atx) headings.push({ start, end, level: atx[1]?.length ?? 1, title: plain(atx[2] ?? '') });
-    else if (setext && paragraph)
-      headings.push({
-        start: paragraph.start,
-        end,
-        level: setext[1]?.startsWith('=') ? 1 : 2,
-        title: plain(paragraph.line),
-      });
-    else if (marker !== undefined) fence = marker;
-    paragraph = atx || setext || marker !== undefined || line.trim() === '' ? null : { start, line };
+    const atx: RegExpExecArray | null = ATX.exec(short);
+    const underline: string | undefined = paragraph === null ? undefined : SETEXT.exec(short)?.[1];
+    if (atx) {
+      headings.push({ start, end, level: atx[1]?.length ?? 1, title: plain(atx[2] ?? '') });
+    } else if (underline !== undefined && paragraph) {
+      const level = underline.startsWith('=') ? 1 : 2;
+      headings.push({ start: paragraph.start, end, level, title: plain(paragraph.line) });
+    } else if (marker !== undefined) {
+      fence = marker;
+    }
+    const isText: boolean =
+      !atx && underline === undefined && marker === undefined && line.trim() !== '' && !BLOCK.test(line);
+    paragraph = isText && !previousIsText && short !== '' ? { start, line } : null;
+    previousIsText = isText;
   }
   return { frontTitle: front ? frontTitle(front[1] ?? '') : null, headings };
 }

@@ -97,6 +97,10 @@ function arrowTable(rows: readonly PassageRow[], firstRow: number, dimension: nu
   return new ArrowTable(schemaOf(dimension), columns);
 }
 
+/** LanceDB brings its own copy of Arrow's classes, so `instanceof` says nothing about what it returns. */
+const isVectorCell = (value: unknown): value is { toArray(): ArrayLike<number> } =>
+  typeof value === 'object' && value !== null && 'toArray' in value;
+
 /** Reads cells by column name; the schema above says what they are. */
 function cells(batch: RecordBatch): {
   text(name: string, i: number): string;
@@ -110,7 +114,7 @@ function cells(batch: RecordBatch): {
     number: (name, i) => Number(cell(name, i)),
     vector(i) {
       const value = cell('vector', i);
-      return value instanceof Vector ? Float32Array.from(value.toArray() as Float32Array) : null;
+      return isVectorCell(value) ? Float32Array.from(value.toArray()) : null;
     },
   };
 }
