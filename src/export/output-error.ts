@@ -30,11 +30,13 @@ export function codeOf(error: unknown): string | null {
   return code ?? null;
 }
 
-/** Runs a file operation; what it throws becomes an `output` error that names `path`. */
+const isFileError = (error: unknown): boolean => error instanceof Error && 'syscall' in error;
+
+/** Runs a file operation; when the operating system refuses it, the error is an `output` error that names `path`. */
 export async function naming<T>(path: string, operation: () => Promise<T>): Promise<T> {
   try {
     return await operation();
   } catch (error) {
-    throw outputError(path, error);
+    throw isFileError(error) ? outputError(path, error) : error;
   }
 }
