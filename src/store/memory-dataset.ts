@@ -17,6 +17,7 @@ import type {
   RunCounts,
 } from '../ports/store.ts';
 import { orderedMemory } from './dataset-memory.ts';
+import { keyBytes } from './question-keys.ts';
 
 interface LedgerRow {
   readonly language: string | null;
@@ -64,7 +65,8 @@ export class MemoryDataset {
   }
 
   known(keys: readonly string[]): string[] {
-    return keys.filter((key) => this.#questionKeys.has(key));
+    // The same check as the database's, so that a key it would refuse is refused here.
+    return keys.filter((key) => keyBytes(key).length > 0 && this.#questionKeys.has(key));
   }
 
   commit(request: CommitRequest): CommitResult {

@@ -49,6 +49,11 @@ export class MemoryJournal implements Journal {
     return entry === undefined ? [] : eventsAfter(entry, afterSeq);
   }
 
+  async pick(id: PersistenceId, seqs: readonly number[]): Promise<readonly StoredEvent[]> {
+    const all = await this.read(id);
+    return seqs.map((seq) => all[seq - 1]).filter((event) => event !== undefined);
+  }
+
   async peek(id: PersistenceId): Promise<Omit<Recovered, 'epoch'>> {
     return readEntry(this.#entries.get(id) ?? emptyEntry());
   }
