@@ -7,35 +7,15 @@ import type {
   Messenger,
   ReplyTo,
 } from '../runtime/types.ts';
-import type { EndpointStats, PermitOutcome } from './endpoint-state.ts';
-import { type Decision, Pool, type PoolOptions, type Rejection } from './pool.ts';
+import type { EndpointStats } from './endpoint-state.ts';
+import { type Decision, Pool, type PoolOptions } from './pool.ts';
 import {
   acquireCancelled,
   type EndpointRouter,
   type PermitReply,
-  type PermitWish,
   PoolAlarm,
 } from './router.ts';
-
-/** Plain values only: one router serves callers on every node. */
-export type RouterMessage =
-  | {
-      readonly type: 'Acquire';
-      readonly ticket: string;
-      readonly wish: PermitWish;
-      /** When it ends, its tickets end; null leaves that to the lease. */
-      readonly holder: ActorRef<never> | null;
-      readonly replyTo: ReplyTo<RouterReply>;
-    }
-  | { readonly type: 'Release'; readonly ticket: string; readonly outcome: PermitOutcome }
-  | { readonly type: 'Cancel'; readonly ticket: string }
-  | { readonly type: 'HolderEnded'; readonly holder: string }
-  | { readonly type: 'Wake' }
-  | { readonly type: 'GetStats'; readonly replyTo: ReplyTo<readonly EndpointStats[]> };
-
-export type RouterReply =
-  | { readonly type: 'granted'; readonly ticket: string; readonly endpoint: string }
-  | { readonly type: 'rejected'; readonly rejection: Rejection };
+import { decodeRouterMessage, type RouterMessage, type RouterReply } from './router-messages.ts';
 
 /** Every open call of a window has one message here at most. */
 const MAILBOX_CAPACITY = 200_000;
@@ -48,6 +28,7 @@ export function endpointRouter(options: PoolOptions): ActorDefinition<RouterMess
   const desk = new Desk(new Pool(options));
   return {
     kind: 'endpoint-router',
+    decode: decodeRouterMessage,
     mailbox: { capacity: MAILBOX_CAPACITY },
     start: (context) => desk.open(context),
   };

@@ -9,7 +9,13 @@ import type { EndpointStats, PermitOutcome } from './endpoint-state.ts';
 import { acquireCancelled, type EndpointRouter, type PermitReply, type RouterRejection } from './router.ts';
 
 export type CallResult =
-  | { readonly type: 'answered'; readonly answer: ModelAnswer; readonly retries: number }
+  | {
+      readonly type: 'answered';
+      readonly answer: ModelAnswer;
+      /** What records call the model that answered. */
+      readonly usedName: string;
+      readonly retries: number;
+    }
   /** This request will not be answered; others may. */
   | { readonly type: 'refused'; readonly reason: string };
 
@@ -121,7 +127,12 @@ class Calls implements ModelCalls {
       case 'answered':
         this.#sawAnswer(role);
         this.#counters.answered(outcome.answer);
-        return { type: 'answered', answer: outcome.answer, retries: effort.retries };
+        return {
+          type: 'answered',
+          answer: outcome.answer,
+          usedName: this.#options.port.usedName(role, endpoint),
+          retries: effort.retries,
+        };
       case 'refused':
         this.#sawAnswer(role);
         return this.#refuse(outcome.reason);

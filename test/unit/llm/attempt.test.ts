@@ -82,7 +82,7 @@ describe('what may succeed later', () => {
     ['425', 425, {}, { rateLimited: false }],
   ])('%s', async (_name, status, headers, expected) => {
     const outcome = await attemptAt((_, response) =>
-      sendJson(response, status, apiError('busy'), headers as Record<string, string>),
+      sendJson(response, status, apiError('busy'), headers),
     );
     expect(outcome).toMatchObject({
       type: 'retry_later',
