@@ -77,8 +77,9 @@ function skipReasoning(text: string, at: number, found: Scan): number {
   REASONING_OPEN.lastIndex = at;
   const tag = REASONING_OPEN.exec(text)?.[1];
   if (tag === undefined) return at + 1;
-  const close = text.toLowerCase().indexOf(`</${tag.toLowerCase()}>`, at);
-  if (close >= 0) return close;
+  const close = new RegExp(`</${tag}>`, 'gi');
+  close.lastIndex = at;
+  if (close.test(text)) return close.lastIndex;
   found.problems.add(PROBLEM.cutOff);
   return text.length;
 }

@@ -243,9 +243,8 @@ const conversationValues = (input: ConversationPromptInput): TemplateValues => (
   public_conversation_history: historyText(input.history),
 });
 
-/** What 0.1.0's judge was shown for a missing answer. */
 const answerOrMarker = (answer: string): string =>
-  answer.trim() === '' ? 'MISSING_ASSISTANT_MESSAGE' : answer;
+  answer.trim() === '' ? PROMPT_MARKERS.missingAnswer : answer;
 
 /** A message that spans lines cannot pose as the next turn. */
 const indented = (message: string): string => message.trim().replace(/\r\n?|[\n\u2028\u2029]/g, '\n  ');

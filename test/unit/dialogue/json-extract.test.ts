@@ -16,6 +16,7 @@ describe('finds the object in what models write (E16)', () => {
     ['prose around', `Sure! Here it is:\n${bare}\nLet me know {if} you need [more].`],
     ['prose with braces before', `I fill in {the template} as asked. ${bare}`],
     ['reasoning before', `<think>maybe {"a": "draft", "b": []}?</think>${bare}`],
+    ['reasoning after', `${bare}<thinking>was that right? {"a": 1}</thinking>`],
     ['reasoning without its opening tag', `{"a": "draft", "b": []} no, better</think>\n${bare}`],
     ['trailing commas', '{"a": "x", "b": [1, 2,],}'],
     ['single quotes', "{'a': 'x', 'b': [1, 2]}"],
@@ -107,12 +108,15 @@ describe('what is found can be stored', () => {
   });
 
   test('hostile texts end quickly', () => {
-    for (const text of [
+    const hostile = [
       '{'.repeat(200_000),
       '{"a":'.repeat(100_000),
+      `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`,
       '[{'.repeat(100_000),
       '"\\'.repeat(100_000),
-    ]) {
+      '<think></think>'.repeat(20_000),
+    ];
+    for (const text of hostile) {
       const start = performance.now();
       extractObjects(text);
       expect(performance.now() - start).toBeLessThan(1_000);
