@@ -16,8 +16,6 @@ export interface ExtractedObjects {
 
 const DEPTH_MAX = 64;
 const OBJECTS_MAX = 32;
-/** Bounds the work on a text that opens brackets and never closes them. */
-const UNCLOSED_MAX = 64;
 
 const PROBLEM = {
   cutOff: 'the JSON object is cut off or its brackets do not match',
@@ -40,8 +38,7 @@ interface Scan {
 
 function scan(text: string): ExtractedObjects {
   const found: Scan = { objects: [], problems: new Set() };
-  let unclosed = 0;
-  for (let at = 0; at < text.length && found.objects.length < OBJECTS_MAX && unclosed < UNCLOSED_MAX; ) {
+  for (let at = 0; at < text.length && found.objects.length < OBJECTS_MAX; ) {
     const char = text[at];
     if (char === '<') at = skipReasoning(text, at, found);
     else if (char !== '{' && char !== '[') at += 1;
@@ -50,9 +47,8 @@ function scan(text: string): ExtractedObjects {
       const region = readRegion(text, at);
       if (region === null) {
         found.problems.add(PROBLEM.cutOff);
-        unclosed += 1;
-        // What follows an object that never closes may be its inside, and half an object is no answer.
-        at = char === '{' ? text.length : at + 1;
+        // What follows may be its inside, and a part of an answer is no answer.
+        at = text.length;
       } else {
         collect(region, char, found);
         at = region.end;

@@ -61,6 +61,7 @@ describe('completes nothing and invents nothing', () => {
 
   test('the inside of an object that was cut off does not count', () => {
     expect(objects('{"draft": {"score": 3}, "final": {"score": 8')).toEqual([]);
+    expect(objects('[{"score": 3}, {"score": 8')).toEqual([]);
   });
 
   test('reasoning that was cut off hides what it thought of', () => {
