@@ -14,67 +14,88 @@ export class Float {
 
 /** One line: separators `", "` and `": "`. Properties that are undefined are left out. */
 export function pythonJson(value: unknown): string {
-  return write(value, null, '');
+  return write(value, ONE_LINE);
 }
 
 /** Indented by two, no newline at the end, as whole files are written. */
 export function pythonJsonIndented(value: unknown): string {
-  return write(value, '  ', '');
+  return write(value, indented(''));
 }
 
-function write(value: unknown, indent: string | null, margin: string): string {
+/** What stands between the parts of a list or an object at one depth. */
+interface Layout {
+  readonly open: string;
+  readonly separator: string;
+  readonly close: string;
+  readonly inner: () => Layout;
+}
+
+const ONE_LINE: Layout = { open: '', separator: ', ', close: '', inner: () => ONE_LINE };
+
+/** Made once per depth: a file has thousands of objects and a dozen depths. */
+const layouts = new Map<string, Layout>();
+const DEPTHS_KEPT_MAX = 64;
+
+function indented(margin: string): Layout {
+  const known = layouts.get(margin);
+  if (known !== undefined) return known;
+  const inside = `${margin}  `;
+  const layout: Layout = {
+    open: `\n${inside}`,
+    separator: `,\n${inside}`,
+    close: `\n${margin}`,
+    inner: () => indented(inside),
+  };
+  if (layouts.size < DEPTHS_KEPT_MAX) layouts.set(margin, layout);
+  return layout;
+}
+
+function write(value: unknown, layout: Layout): string {
   switch (typeof value) {
     case 'string':
-      // JSON.stringify escapes what Python escapes, and lone surrogates too.
-      return JSON.stringify(value);
+      return stringText(value);
     case 'number':
       return numberText(value);
     case 'boolean':
-      return String(value);
+      return value ? 'true' : 'false';
     case 'bigint':
       return value.toString();
     case 'object':
       if (value === null) return 'null';
       if (value instanceof Float) return floatText(value.value);
-      if (Array.isArray(value)) return writeList(value, indent, margin);
-      return writeObject(value, indent, margin);
+      return Array.isArray(value) ? writeList(value, layout) : writeObject(value as JsonFields, layout);
     default:
       return 'null';
   }
 }
 
-function writeList(items: readonly unknown[], indent: string | null, margin: string): string {
-  if (items.length === 0) return '[]';
-  const inner = margin + (indent ?? '');
-  return enclose(
-    '[',
-    items.map((item) => write(item, indent, inner)),
-    ']',
-    indent,
-    margin,
-  );
+type JsonFields = Readonly<Record<string, unknown>>;
+
+function writeList(items: readonly unknown[], layout: Layout): string {
+  const inner = layout.inner();
+  let text = '';
+  for (const item of items) text += (text === '' ? layout.open : layout.separator) + write(item, inner);
+  return text === '' ? '[]' : `[${text}${layout.close}]`;
 }
 
-function writeObject(object: object, indent: string | null, margin: string): string {
-  const inner = margin + (indent ?? '');
-  const fields: string[] = [];
-  for (const [key, value] of Object.entries(object) as [string, unknown][]) {
-    if (value !== undefined) fields.push(`${JSON.stringify(key)}: ${write(value, indent, inner)}`);
+function writeObject(fields: JsonFields, layout: Layout): string {
+  const inner = layout.inner();
+  let text = '';
+  for (const key of Object.keys(fields)) {
+    const value = fields[key];
+    if (value === undefined) continue;
+    text += `${text === '' ? layout.open : layout.separator}${stringText(key)}: ${write(value, inner)}`;
   }
-  return fields.length === 0 ? '{}' : enclose('{', fields, '}', indent, margin);
+  return text === '' ? '{}' : `{${text}${layout.close}}`;
 }
 
-function enclose(
-  open: string,
-  parts: readonly string[],
-  close: string,
-  indent: string | null,
-  margin: string,
-): string {
-  if (indent === null) return open + parts.join(', ') + close;
-  const inner = `\n${margin}${indent}`;
-  return `${open}${inner}${parts.join(`,${inner}`)}\n${margin}${close}`;
+/** JSON.stringify escapes what Python escapes, and lone surrogates too; most texts need nothing of it. */
+function stringText(text: string): string {
+  return NEEDS_ESCAPES.test(text) ? JSON.stringify(text) : `"${text}"`;
 }
+
+// Control characters, quote, backslash and surrogates, whole pairs included: those are rare enough.
+const NEEDS_ESCAPES = /[^\u0020\u0021\u0023-\u005b\u005d-\ud7ff\ue000-\uffff]/;
 
 function numberText(value: number): string {
   if (Number.isSafeInteger(value)) return Object.is(value, -0) ? '0' : String(value);
@@ -113,7 +134,7 @@ function repr(value: unknown): string {
   if (typeof value === 'number') return Number.isFinite(value) ? numberText(value) : nonFinite(value);
   if (typeof value === 'string') return quoted(value);
   if (Array.isArray(value)) return `[${value.map(repr).join(', ')}]`;
-  const fields = Object.entries(value as object).map(([key, inner]) => `${quoted(key)}: ${repr(inner)}`);
+  const fields = Object.entries(value).map(([key, inner]) => `${quoted(key)}: ${repr(inner)}`);
   return `{${fields.join(', ')}}`;
 }
 

@@ -67,7 +67,8 @@ export function questionKey(question: string): string {
   return sha256(normaliseQuestion(question));
 }
 
-/** White space as Python's `str.split()` sees it. */
+/** White space as Python's `str.split()` sees it, control characters among it. */
+// oxlint-disable-next-line no-control-regex
 const PYTHON_SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/g;
 
 /** 0.1.0's hash, kept in the ledger file: first 16 hex digits over the lower-cased, space-collapsed text. */

@@ -4,9 +4,12 @@
  * - A write goes to the recorded end of its file, so what a torn write left behind is overwritten.
  * - The recorded length moves only when a write is complete; `cutBack` takes off what is beyond it.
  */
-import { type FileHandle, open } from 'node:fs/promises';
+import { constants, type FileHandle, open } from 'node:fs/promises';
 import { LINE_FILES, type LineFile } from './dataset-rows.ts';
-import { naming } from './output-error.ts';
+import { naming, settleAll } from './output-error.ts';
+
+/** Made when it is not there, never cut; not for appending, which would ignore the position of a write. */
+const READ_WRITE = constants.O_RDWR | constants.O_CREAT;
 
 export type LineSizes = Readonly<Record<LineFile, number>>;
 
@@ -35,11 +38,10 @@ export class LineFiles {
     try {
       for (const name of LINE_FILES) {
         const path = pathOf(name);
-        // Not 'a': appending ignores the position, and a torn end must be overwritten.
-        handles.set(name, await naming(path, () => open(path, 'r+').catch(() => open(path, 'w+'))));
+        handles.set(name, await naming(path, () => open(path, READ_WRITE)));
       }
     } catch (error) {
-      await Promise.all([...handles.values()].map((handle) => handle.close()));
+      await settleAll([...handles.values()].map((handle) => handle.close()));
       throw error;
     }
     return new LineFiles(pathOf, handles, sizes);
@@ -68,7 +70,7 @@ export class LineFiles {
   }
 
   async sync(): Promise<void> {
-    await Promise.all(
+    await settleAll(
       [...this.#unsynced].map((name) => naming(this.#pathOf(name), () => this.#handle(name).datasync())),
     );
     this.#unsynced.clear();
@@ -90,7 +92,7 @@ export class LineFiles {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#handles.values()].map((handle) => handle.close()));
+    await settleAll([...this.#handles.values()].map((handle) => handle.close()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

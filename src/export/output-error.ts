@@ -40,3 +40,11 @@ export async function naming<T>(path: string, operation: () => Promise<T>): Prom
     throw isFileError(error) ? outputError(path, error) : error;
   }
 }
+
+/**
+ * Waits for all of them and throws the first failure in order. With Promise.all the others would go on
+ * writing after the caller has heard of the failure and started to repair.
+ */
+export async function settleAll(work: readonly Promise<unknown>[]): Promise<void> {
+  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason;
+}

@@ -9,10 +9,12 @@
  * - P3 A folder whose files are shorter than its marker says is rebuilt from the store.
  * - P4 A rebuild is announced in the marker before it touches a file, so one that is cut short starts again.
  * - P5 Lines that were there before dlgforge are never lost by it.
+ * - P6 A writer that finds a marker which it did not write stops before it writes anything.
  */
 import { mkdir, open, opendir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DlgforgeError } from '../kernel/errors.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { DlgforgeError, invariant } from '../kernel/errors.ts';
 import type { DatasetId } from '../kernel/ids.ts';
 import { type Logger, silentLogger } from '../kernel/logger.ts';
 import {
@@ -125,6 +127,7 @@ class OpenProjection implements Projection {
   #files: LineFiles | null = null;
   /** True while the files may hold more than the marker says. */
   #torn = false;
+  #closed = false;
   #busy: Promise<void> = Promise.resolve();
   #waiting: Promise<void> | null = null;
 
@@ -168,7 +171,10 @@ class OpenProjection implements Projection {
   }
 
   close(): Promise<void> {
-    return this.#exclusively(() => this.#closeFiles());
+    return this.#exclusively(async () => {
+      this.#closed = true;
+      await this.#closeFiles();
+    });
   }
 
   #exclusively(work: () => Promise<void>): Promise<void> {
@@ -191,6 +197,8 @@ class OpenProjection implements Projection {
   }
 
   async #catchUp(): Promise<void> {
+    invariant(!this.#closed, 'a closed projection is not asked for anything');
+    await this.#requireSoleWriter();
     if (this.#marker.state === 'rebuilding') return await this.#rebuild();
     const { store, datasetId } = this.#options;
     const files = await this.#openFiles();
@@ -206,6 +214,17 @@ class OpenProjection implements Projection {
       });
     }
     this.#torn = false;
+  }
+
+  /** P6. The lease comes first; this is the fence behind it. */
+  async #requireSoleWriter(): Promise<void> {
+    const found = await readMarker(this.#options.outputDir);
+    if (found !== null && isDeepStrictEqual(found, this.#marker)) return;
+    throw new DlgforgeError(
+      'output',
+      `${markerPath(this.#options.outputDir)} was ${found === null ? 'deleted' : 'written by another process'} while this one ` +
+        'was writing to the folder. Nothing is lost; let one process write there, then `dlgforge export <config>` completes the files.',
+    );
   }
 
   async #mark(marker: Marker): Promise<void> {

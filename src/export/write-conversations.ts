@@ -12,7 +12,7 @@ import {
 } from './dataset-rows.ts';
 import { besideOf, syncFolder, writeBeside } from './durable-file.ts';
 import type { LineFiles } from './line-files.ts';
-import { naming } from './output-error.ts';
+import { naming, settleAll } from './output-error.ts';
 
 /** Told before every write, so that a test can end the process there. */
 export type StepHook = (step: string) => void;
@@ -89,9 +89,9 @@ async function writeConversationFiles(
   for (let from = 0; from < queue.length; from += FILES_AT_ONCE) {
     const group = queue.slice(from, from + FILES_AT_ONCE);
     onStep(`write ${CONVERSATIONS_FOLDER}`);
-    await Promise.all(group.map(({ path, text }) => writeBeside(path, text)));
+    await settleAll(group.map(({ path, text }) => writeBeside(path, text)));
     onStep(`rename ${CONVERSATIONS_FOLDER}`);
-    await Promise.all(group.map(({ path }) => naming(path, () => rename(besideOf(path), path))));
+    await settleAll(group.map(({ path }) => naming(path, () => rename(besideOf(path), path))));
   }
   const first = queue[0];
   if (first !== undefined) await syncFolder(dirname(first.path));

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   Float,
@@ -64,6 +64,7 @@ describe('JSON as Python writes it', () => {
         expect(JSON.parse(pythonJson(value))).toEqual(plain);
         expect(JSON.parse(pythonJsonIndented(value))).toEqual(plain);
       }),
+      { numRuns: 40 },
     );
   });
 });

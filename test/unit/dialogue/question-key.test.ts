@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { legacyQuestionHash, normaliseQuestion, questionKey } from '../../../src/dialogue/question-key.ts';
 
@@ -64,7 +64,7 @@ describe('C13 the key of a question', () => {
         expect(once).toBe(once.trim());
         expect(questionKey(question)).toMatch(/^[0-9a-f]{64}$/);
       }),
-      { numRuns: 2000 },
+      { numRuns: 1000 },
     );
   });
 

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { PayloadTurn } from '../../../src/dialogue/conversation-record.ts';
 import { DEFAULT_COLUMNS } from '../../../src/dialogue/sharegpt-record.ts';
 import { openProjection, type ProjectionOptions } from '../../../src/export/projection.ts';
 import { runId } from '../../../src/kernel/ids.ts';
@@ -72,27 +73,28 @@ test('A15 B8 a process killed with SIGKILL while it writes leaves what the next 
     for (const [name, text] of Object.entries(expected))
       expect(found[name], `${mode} ${kill} ${name}`).toBe(text);
   };
-  for (const kill of [4, 8, 9]) await attempt('catch-up', kill);
-  for (const kill of [5, 14, 19]) await attempt('rebuild', kill);
+  for (const kill of [4, 9]) await attempt('catch-up', kill);
+  for (const kill of [14, 19]) await attempt('rebuild', kill);
 });
 
-test('I9 thousands of conversations need the memory of a batch', async () => {
+test('I9 many long conversations need the memory of a batch', async () => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
-  const turn = sampleTurn(1, { toolRounds: [], answerSeqs: { question: [], answer: [], judge: [] } });
-  const store = arrayStore(4000, (seq) => committed(seq, samplePayload(seq, { turns: [turn] })));
+  const longTurn = (seq: number): PayloadTurn =>
+    sampleTurn(1, { answer: { assistant_message: `${seq} `.repeat(4000) }, toolRounds: [] });
+  const store = arrayStore(500, (seq) => committed(seq, samplePayload(seq, { turns: [longTurn(seq)] })));
   const live: number[] = [];
+  let batches = 0;
   const onStep = (step: string): void => {
-    if (step !== 'sync') return;
+    if (step !== 'sync' || (batches += 1) % 6 !== 0) return;
     collect();
     live.push(process.memoryUsage().heapUsed);
   };
   const projection = await openProjection(optionsFor(store, { onStep }));
   await projection.catchUp();
   await projection.close();
-  expect(live.length).toBeGreaterThan(12);
-  const [early, late] = [Math.max(...live.slice(0, 5)), Math.max(...live.slice(-5))];
-  expect(late - early).toBeLessThan(4 * 1024 * 1024);
+  expect(live.length).toBeGreaterThan(4);
+  expect((live.at(-1) ?? 0) - (live[0] ?? 0)).toBeLessThan(4 * 1024 * 1024);
 });
 
 test('D10 the bytes written per conversation do not grow with the dataset', async () => {

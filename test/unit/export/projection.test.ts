@@ -1,4 +1,4 @@
-import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -7,7 +7,14 @@ import { CONVERSATIONS_FOLDER, LEDGER_FILE, LINE_FILES } from '../../../src/expo
 import { MARKER_FILE, readMarker } from '../../../src/export/marker.ts';
 import { openProjection, type ProjectionOptions } from '../../../src/export/projection.ts';
 import { type Logger } from '../../../src/kernel/logger.ts';
-import { type ArrayStore, arrayStore, DATASET, sampleAnswers } from './sample-dataset.ts';
+import {
+  type ArrayStore,
+  arrayStore,
+  committed,
+  DATASET,
+  sampleAnswers,
+  samplePayload,
+} from './sample-dataset.ts';
 
 let root: string;
 let out: string;
@@ -279,5 +286,64 @@ describe('projection', () => {
     await cp(out, moved, { recursive: true });
     await project(arrayStore(6), { outputDir: moved, projectRoot: join(root, 'moved') });
     expect(await contents(moved)).toEqual(await undisturbed(6));
+  });
+
+  test('J5 two writers in one folder: the one that was overtaken stops and writes nothing', async () => {
+    const store = arrayStore(2);
+    const slow = await openProjection(optionsFor(store));
+    store.count = 5;
+    await project(store);
+    const before = await contents(out);
+    await expect(slow.catchUp()).rejects.toMatchObject({
+      code: 'output',
+      message: expect.stringContaining('written by another process'),
+    });
+    await slow.close();
+    expect(await contents(out)).toEqual(before);
+  });
+
+  test('a full disk is named, and what was half written is repaired', async () => {
+    const store = arrayStore(0);
+    await project(store);
+    await rm(join(out, 'turns.jsonl'));
+    await symlink('/dev/full', join(out, 'turns.jsonl'));
+    const projection = await openProjection(optionsFor(store));
+    store.count = 3;
+    const refused = {
+      code: 'output',
+      message: expect.stringMatching(/turns\.jsonl: the disk is full.*Nothing is lost/s),
+    };
+    await expect(projection.catchUp()).rejects.toMatchObject(refused);
+    await expect(projection.catchUp()).rejects.toMatchObject(refused);
+    await projection.close();
+    await rm(join(out, 'turns.jsonl'));
+    await project(store);
+    expect(await contents(out)).toEqual(await undisturbed(3));
+  });
+
+  test('B11 conversations of languages that look alike have rows and files of their own', async () => {
+    const names = ['English', 'english', '英語'];
+    const store = arrayStore(3, (seq) => {
+      const language = names[seq - 1] ?? '';
+      return { ...committed(seq, samplePayload(0, { language, conversationId: `r-${seq}` })), language };
+    });
+    await project(store);
+    expect((await readdir(join(out, CONVERSATIONS_FOLDER))).toSorted()).toEqual([
+      'r-1.json',
+      'r-2.json',
+      'r-3.json',
+    ]);
+    const rows = (await lines('conversations_index.jsonl')).map(
+      (line) => JSON.parse(line) as { language: string },
+    );
+    expect(rows.map(({ language }) => language)).toEqual(names);
+  });
+
+  test('G12 a conversation id that leads out of the folder is refused', async () => {
+    const store = arrayStore(1, (seq) =>
+      committed(seq, samplePayload(0, { conversationId: '../../escape' })),
+    );
+    await expect(project(store)).rejects.toMatchObject({ code: 'output' });
+    expect(await readdir(root)).toEqual(['outputs']);
   });
 });

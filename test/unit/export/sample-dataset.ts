@@ -107,7 +107,7 @@ export function committed(
       status === 'dropped'
         ? []
         : payload.turns.map((turn) => {
-            const question = `${String(turn.question['user_message'])} (${payload.index})`;
+            const question = `How deep is basin ${turn.turn}? (${payload.index})`;
             return {
               turn: turn.turn,
               passageId: turn.coverage.passageId,
