@@ -92,7 +92,7 @@ function readChoice(meta: KeyMeta, path: string, node: ScalarNode, findings: Fin
   if (word === '') return undefined;
   const alias =
     meta.aliases === undefined || !Object.hasOwn(meta.aliases, word) ? undefined : meta.aliases[word];
-  if (alias !== undefined)
+  if (alias !== undefined && meta.aliasesStay !== true)
     findings.notice(node.origin, `\`${path}\`: \`${word}\` is an older spelling of \`${alias}\`.`);
   const value = alias ?? word;
   if (meta.choices?.includes(value) !== true)

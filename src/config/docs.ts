@@ -56,12 +56,12 @@ function renderSection({ path, meta }: KeyDefinition): string {
   return `### ${path}\n\n${meta.description}\n\n${table(['Key', 'Type', 'Default', 'Meaning', 'Environment'], rows)}`;
 }
 
-/** Older spellings of choices belong to the meaning: they are accepted where the choice is. */
+/** Other spellings of choices belong to the meaning: they are accepted where the choice is. */
 function meaning({ meta }: KeyDefinition): string {
   const aliases = Object.entries(meta.aliases ?? {}).map(([old, value]) => `\`${old}\` = \`${value}\``);
   return aliases.length === 0
     ? meta.description
-    : `${meta.description} Older spellings: ${aliases.join(', ')}.`;
+    : `${meta.description} Other spellings: ${aliases.join(', ')}.`;
 }
 
 const variables = (path: string): string =>

@@ -14,8 +14,10 @@ export interface KeyMeta {
   /** Ends the sentence "`key` …" when a value of the right type is refused. */
   readonly rule?: string;
   readonly choices?: readonly string[];
-  /** Older spellings of choices. */
+  /** Other spellings of choices. */
   readonly aliases?: Readonly<Record<string, string>>;
+  /** The other spellings are as good as the first: no notice. */
+  readonly aliasesStay?: boolean;
   /** Free text, in which `${…}` may be meant as it stands. */
   readonly prose?: boolean;
   /** Never shown, neither in reports nor by `config show`. */
@@ -118,6 +120,7 @@ export const choice = <const V extends readonly [string, ...string[]]>(
   fallback: V[number],
   description: string,
   aliases: Readonly<Record<string, V[number]>> = {},
+  extra: Partial<KeyMeta> = {},
 ) =>
   z
     .enum(values)
@@ -129,6 +132,7 @@ export const choice = <const V extends readonly [string, ...string[]]>(
       rule: choiceRule(values),
       choices: values,
       aliases,
+      ...extra,
     });
 
 export const nullableChoice = <const V extends readonly [string, ...string[]]>(

@@ -217,6 +217,7 @@ export const llm = section('Which models answer, and how they are called.', {
     'openai',
     'Where answers come from: any OpenAI-compatible API; running vLLM servers (`llm.routing.endpoints`); vLLM servers that dlgforge starts; the built-in offline rehearsal.',
     { api: 'openai' },
+    { aliasesStay: true },
   ),
   max_in_flight: integer(
     16,
