@@ -49,8 +49,9 @@ interface Link {
   waiting: string[];
   /** Envelopes that have not arrived, those that wait included. */
   underWay: number;
-  /** No batch arrives before an earlier one (invariant 1). */
-  arrivesAtMs: number;
+  /** Batches under way, oldest first. Each has a timer, and whichever fires takes the oldest (invariant 1). */
+  readonly batches: (readonly string[])[];
+  lastArrivalMs: number;
 }
 
 const LINK_CAPACITY = 100_000;
@@ -137,7 +138,7 @@ class MemoryNetwork implements MemoryTransport {
     const { node } = endpoint;
     const lastArrivalMs = Math.max(
       0,
-      ...[...this.#links.values()].filter(({ from }) => from === node).map((link) => link.arrivesAtMs),
+      ...[...this.#links.values()].filter(({ from }) => from === node).map((link) => link.lastArrivalMs),
     );
     this.#remove(node, 'left');
     this.#after(Math.max(0, lastArrivalMs - this.#clock.now()), () => this.#announceLoss(node));
@@ -154,15 +155,17 @@ class MemoryNetwork implements MemoryTransport {
 
   #dispatch(link: Link, encoded: readonly string[]): void {
     this.#batches += 1;
+    link.batches.push(encoded);
     const delayMs = this.#drawDelay(link);
-    if (delayMs === 0 && link.arrivesAtMs <= this.#clock.now()) return this.#arrive(link, encoded);
-    link.arrivesAtMs = Math.max(link.arrivesAtMs, this.#clock.now() + delayMs);
-    this.#after(link.arrivesAtMs - this.#clock.now(), () => this.#arrive(link, encoded));
+    if (delayMs === 0 && link.batches.length === 1) return this.#arrive(link);
+    link.lastArrivalMs = Math.max(link.lastArrivalMs, this.#clock.now() + delayMs);
+    this.#after(link.lastArrivalMs - this.#clock.now(), () => this.#arrive(link));
   }
 
-  #arrive(link: Link, encoded: readonly string[]): void {
+  #arrive(link: Link): void {
     // A link that was dropped has been counted as lost with everything on it.
     if (this.#links.get(linkKey(link.from, link.to)) !== link) return;
+    const encoded = link.batches.shift() ?? [];
     link.underWay -= encoded.length;
     this.#delivered += encoded.length;
     const receiver = this.#endpoints.get(link.to);
@@ -207,7 +210,14 @@ class MemoryNetwork implements MemoryTransport {
 
   #link(from: string, to: string): Link {
     const key = linkKey(from, to);
-    const link = this.#links.get(key) ?? { from, to, waiting: [], underWay: 0, arrivesAtMs: 0 };
+    const link = this.#links.get(key) ?? {
+      from,
+      to,
+      waiting: [],
+      underWay: 0,
+      batches: [],
+      lastArrivalMs: 0,
+    };
     this.#links.set(key, link);
     return link;
   }

@@ -32,11 +32,10 @@ export class SimulatedClock implements Clock {
   schedule(delayMs: number, callback: () => void): () => void {
     const timer = { atMs: this.#nowMs + Math.max(0, delayMs), order: this.#made, callback };
     this.#made += 1;
-    const next = this.#timers.findIndex((other) => other.atMs > timer.atMs);
-    this.#timers.splice(next === -1 ? this.#timers.length : next, 0, timer);
+    this.#timers.splice(this.#indexOf(timer), 0, timer);
     return () => {
-      const index = this.#timers.indexOf(timer);
-      if (index !== -1) this.#timers.splice(index, 1);
+      const index = this.#indexOf(timer);
+      if (this.#timers[index] === timer) this.#timers.splice(index, 1);
     };
   }
 
@@ -79,8 +78,21 @@ export class SimulatedClock implements Clock {
     await settles(() => false);
   }
 
+  /** Where the timer stands, or belongs: there may be tens of thousands. */
+  #indexOf({ atMs, order }: Timer): number {
+    let [low, high] = [0, this.#timers.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const other = this.#timers[middle] as Timer;
+      if (other.atMs < atMs || (other.atMs === atMs && other.order < order)) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** The first of all. */
   #run(timer: Timer): void {
-    this.#timers.splice(this.#timers.indexOf(timer), 1);
+    this.#timers.shift();
     this.#nowMs = Math.max(this.#nowMs, timer.atMs);
     timer.callback();
   }

@@ -253,7 +253,8 @@ class NodeSystem implements ActorSystem, Host, Inside {
   }
 
   admit(cell: Cell, name: string): void {
-    if (this.#stopping !== null) throw stoppedError(this.node);
+    // Children are stopped with their parents, which may spawn until their own turn comes.
+    if (cell.isRoot && this.#stopping !== null) throw stoppedError(this.node);
     const { path } = cell.ref;
     if (name === '' || name.includes('/'))
       throw new InvariantError(`invariant broken: '${name}' cannot name an actor`);

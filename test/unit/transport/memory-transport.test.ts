@@ -1,0 +1,162 @@
+/** The faults and the time of the memory transport; what every transport promises is in its contract suite. */
+import { expect, test } from 'vitest';
+import type { Envelope, TransportEndpoint } from '../../../src/ports/transport.ts';
+import {
+  createMemoryTransport,
+  type MemoryTransportOptions,
+} from '../../../src/transport/memory-transport.ts';
+import { SimulatedClock } from '../../support/simulated-clock.ts';
+
+const tell = (from: string, body: unknown): Envelope => ({
+  version: 1,
+  from,
+  kind: 'tell',
+  path: 'x',
+  incarnation: 1,
+  body,
+});
+
+async function network(names: readonly string[], options: MemoryTransportOptions = {}) {
+  const clock = new SimulatedClock();
+  const transport = createMemoryTransport({ clock, ...options });
+  const heard: string[] = [];
+  const lost: string[] = [];
+  const endpoints = new Map<string, TransportEndpoint>();
+  const attach = async (name: string): Promise<void> => {
+    const endpoint = await transport.attach(name, (envelope) => {
+      const { from, body } = envelope as Envelope;
+      heard.push(`${name} hears ${String(body)} from ${from} at ${clock.now()}`);
+    });
+    endpoint.onNodeLost((node) => lost.push(`${name} lost ${node} at ${clock.now()}`));
+    endpoints.set(name, endpoint);
+  };
+  for (const name of names) await attach(name);
+  const send = (from: string, to: string, body: unknown): void =>
+    endpoints.get(from)?.send(to, tell(from, body));
+  const rest = async (ms: number): Promise<void> => {
+    await clock.settle();
+    clock.advance(ms);
+    await clock.settle();
+  };
+  return { clock, transport, heard, lost, endpoints, attach, send, rest };
+}
+
+test('what is sent in one turn travels in one batch per destination', async () => {
+  const { transport, heard, send, rest } = await network(['a', 'b', 'c']);
+  for (let i = 0; i < 10; i += 1) {
+    send('a', 'b', i);
+    send('a', 'c', i);
+  }
+  expect(heard).toEqual([]);
+  await rest(0);
+  expect(heard).toHaveLength(20);
+  expect(transport.stats()).toEqual({ sent: 20, delivered: 20, dropped: 0, batches: 2 });
+});
+
+test('a partition loses what is under way, both sides hear of it, others do not, and it heals', async () => {
+  const { transport, heard, lost, send, rest } = await network(['a', 'b', 'c'], {
+    delayMs: { min: 5, max: 5 },
+    detectLossMs: 100,
+  });
+  send('a', 'b', 'under way');
+  await rest(1);
+  send('a', 'b', 'waiting');
+  transport.partition('a', 'b');
+  send('b', 'a', 'cut off');
+  send('c', 'a', 'through');
+  await rest(99);
+  expect(lost).toEqual([]);
+  expect(heard).toEqual(['a hears through from c at 6']);
+  await rest(1);
+  expect(lost.toSorted()).toEqual(['a lost b at 101', 'b lost a at 101', 'b lost a at 101']);
+  transport.heal('b', 'a');
+  send('a', 'b', 'again');
+  await rest(5);
+  expect(heard[1]).toBe('b hears again from a at 106');
+  expect(transport.stats().dropped).toBe(3);
+});
+
+test('a partition that heals before it is detected is not noticed', async () => {
+  const { transport, lost, send, heard, rest } = await network(['a', 'b'], { detectLossMs: 100 });
+  transport.partition('a', 'b');
+  send('a', 'b', 'lost');
+  await rest(50);
+  transport.heal('a', 'b');
+  await rest(200);
+  send('a', 'b', 'kept');
+  await rest(0);
+  expect(lost).toEqual([]);
+  expect(heard).toEqual(['b hears kept from a at 250']);
+});
+
+test('a killed node hears and says nothing, also not what was under way; its name can attach again', async () => {
+  const { transport, heard, lost, attach, send, rest } = await network(['a', 'b'], {
+    delayMs: { min: 5, max: 5 },
+  });
+  send('a', 'b', 1);
+  send('b', 'a', 2);
+  await rest(1);
+  transport.kill('b');
+  send('b', 'a', 3);
+  await rest(10);
+  expect(heard).toEqual([]);
+  expect(lost).toEqual(['a lost b at 1']);
+  await attach('b');
+  send('a', 'b', 4);
+  await rest(10);
+  expect(heard).toEqual(['b hears 4 from a at 16']);
+});
+
+test('delays differ and the order from each sender holds; equal seeds give equal runs, others do not', async () => {
+  const run = async (seed: number): Promise<string[]> => {
+    const { heard, send, rest } = await network(['a', 'b', 'c'], { seed, delayMs: { min: 1, max: 50 } });
+    for (let i = 0; i < 20; i += 1) {
+      send('a', 'c', i);
+      send('b', 'c', i);
+      await rest(3);
+    }
+    await rest(100);
+    return heard;
+  };
+  const [first, second, third] = [await run(1), await run(1), await run(2)];
+  expect(second).toEqual(first);
+  expect(third).not.toEqual(first);
+  for (const sender of ['a', 'b']) {
+    const order = first
+      .filter((line) => line.includes(`from ${sender}`))
+      .map((line) => Number(line.split(' ')[2]));
+    expect(order).toEqual(Array.from({ length: 20 }, (_, i) => i));
+  }
+});
+
+test('without delays, the order between senders of one turn is drawn from the seed', async () => {
+  const orders = new Set<string>();
+  for (let seed = 0; seed < 20; seed += 1) {
+    const { heard, send, rest } = await network(['a', 'b', 'c', 'd'], { seed });
+    for (const from of ['a', 'b', 'c']) send(from, 'd', 0);
+    await rest(0);
+    orders.add(heard.join());
+  }
+  expect(orders.size).toBe(6);
+});
+
+test('a link holds so much and no more', async () => {
+  const { transport, heard, send, rest } = await network(['a', 'b'], { linkCapacity: 3 });
+  for (let i = 0; i < 10; i += 1) send('a', 'b', i);
+  await rest(0);
+  expect(heard).toHaveLength(3);
+  expect(transport.stats()).toMatchObject({ delivered: 3, dropped: 7 });
+});
+
+test('nothing is left when all have gone', async () => {
+  const { clock, transport, endpoints, send } = await network(['a', 'b'], {
+    delayMs: { min: 100, max: 100 },
+    detectLossMs: 1_000,
+  });
+  send('a', 'b', 1);
+  transport.partition('a', 'b');
+  await clock.settle();
+  for (const endpoint of endpoints.values()) await endpoint.detach();
+  clock.advance(0);
+  expect(clock.pending).toBe(0);
+});
