@@ -22,6 +22,8 @@ export const PROMPT_MARKERS = {
   answer: 'Answer:',
   /** `Allowed reasons: vague, incomplete` */
   allowedReasons: 'Allowed reasons:',
+  /** Stands for an answer that is missing, where the judge is shown one. */
+  missingAnswer: 'MISSING_ASSISTANT_MESSAGE',
   /** Opens the message that shows a model its unusable answer and asks again. */
   repair: 'Your last answer cannot be used.',
 } as const;

@@ -21,6 +21,7 @@ import { renderPrompt } from './request-key.ts';
 const KNOWLEDGE_TOOL = 'vector_db_search';
 const WEB_TOOL = 'web_search';
 const QUOTED_WORDS_MAX = 18;
+const ROUNDS_MAX = 3;
 
 /** Searches the knowledge base for one round or two, then answers from what was found. */
 export function asAssistant(scene: Scene, seed: number): Answer {
@@ -61,13 +62,15 @@ function planCalls(scene: Scene, seed: number, turnIndex: number, question: stri
   );
   const rounds = plan.happens('second', scene.secondRoundRate) ? 2 : 1;
   const done = request.messages.slice(turnIndex + 1).filter((message) => message.toolCalls.length > 0).length;
-  if (done >= rounds) return [];
+  // A search that failed or found nothing is tried once more, in other words.
+  const wanted = done > 0 && toolEvidence(request, scene.texts).length === 0 ? ROUNDS_MAX : rounds;
+  if (done >= wanted) return [];
   const parallel = plan.unit(`parallel-${done}`) < scene.parallelCallsRate;
   if (done === 1 && offered.has(WEB_TOOL) && plan.happens('web', 0.25)) {
     return [{ name: WEB_TOOL, arguments: { query: queries(question)[0] ?? question } }];
   }
   const [whole, keywords] = queries(question);
-  const [first, second] = done === 0 ? [whole, keywords] : [keywords, whole];
+  const [first, second] = done % 2 === 0 ? [whole, keywords] : [keywords, whole];
   const call = (query: string | undefined): PlannedCall => ({
     name: KNOWLEDGE_TOOL,
     arguments: { query: query ?? question },
@@ -140,11 +143,12 @@ function compose(
   book: Phrasebook,
   values: Readonly<Record<string, string>>,
 ): string {
+  const firstLink = scene.draws.below('link', book.answerLinks.length);
   const parts = found.map((item, index) => {
     const template =
       index === 0
         ? scene.draws.pick('answer', book.answerOpeners, '{s}')
-        : scene.draws.pick('link', book.answerLinks, '{s}', index);
+        : (book.answerLinks[(firstLink + index) % book.answerLinks.length] ?? '{s}');
     return fill(template, { ...values, s: quoted(item, language, book) });
   });
   const closing = fill(scene.draws.pick('closing', book.answerClosings, ''), values);

@@ -33,15 +33,8 @@ export class Exchange {
 
   /** The body as JSON, or why it cannot be taken. */
   async readJson(limitBytes: number): Promise<{ ok: true; value: unknown } | { ok: false; error: ApiError }> {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    for await (const chunk of this.#request as AsyncIterable<Buffer>) {
-      size += chunk.length;
-      if (size > limitBytes) return { ok: false, error: tooLarge(limitBytes) };
-      chunks.push(chunk);
-    }
-    const first = chunks[0];
-    const text = first === undefined ? '' : (chunks.length === 1 ? first : Buffer.concat(chunks)).toString();
+    const text = await this.#readText(limitBytes);
+    if (text === null) return { ok: false, error: tooLarge(limitBytes) };
     const value = parseJson(text);
     if (value !== undefined) return { ok: true, value };
     return {
@@ -117,6 +110,25 @@ export class Exchange {
     });
   }
 
+  /** Null when the body is longer than `limitBytes`. Events cost half of what an async iterator costs. */
+  #readText(limitBytes: number): Promise<string | null> {
+    return new Promise((resolve, reject) => {
+      const chunks: Buffer[] = [];
+      let size = 0;
+      this.#request.on('data', (chunk: Buffer) => {
+        size += chunk.length;
+        if (size <= limitBytes) chunks.push(chunk);
+        else {
+          this.#request.pause();
+          resolve(null);
+        }
+      });
+      this.#request.once('end', () => resolve(textOf(chunks)));
+      this.#request.once('error', reject);
+      this.#request.once('close', () => reject(new Error('the client went away')));
+    });
+  }
+
   #send(status: number, contentType: string, body: string, headers: Readonly<Record<string, string>>): void {
     this.#response.writeHead(status, {
       ...headers,
@@ -125,4 +137,10 @@ export class Exchange {
     });
     this.#response.end(body);
   }
+}
+
+function textOf(chunks: readonly Buffer[]): string {
+  const [first] = chunks;
+  if (first === undefined) return '';
+  return (chunks.length === 1 ? first : Buffer.concat(chunks)).toString();
 }

@@ -87,15 +87,18 @@ function supportOf(judged: Judged, evidence: ReadonlySet<string>): number {
 }
 
 function scoreOf(scene: Scene, answer: string, support: number): number {
-  if (answer.trim() === '') return 0;
+  if (isMissing(answer)) return 0;
   if (support < 0.15) return scene.draws.below('low', 4) + 1;
   const spread = scene.draws.unit('spread');
-  return Math.max(5, Math.min(10, Math.round(5.5 + 5 * support - 3 * spread * spread)));
+  return Math.max(5, Math.min(10, Math.round(5.3 + 5 * support - 5 * spread * spread)));
 }
+
+const isMissing = (answer: string): boolean =>
+  answer.trim() === '' || answer === PROMPT_MARKERS.missingAnswer;
 
 /** None for good answers; names come from the list that the prompt allows. */
 function reasonsFor(scene: Scene, score: number, support: number): string[] {
-  if (score >= 8) return [];
+  if (score >= 9) return [];
   const allowed = allowedReasons(scene.request);
   const candidates = score < 5 ? ['irrelevant', 'hallucinated', 'weak_grounding'] : softReasons(support);
   const usable = candidates.filter((reason) => allowed.includes(reason));
@@ -115,7 +118,7 @@ function allowedReasons(request: ChatRequest): readonly string[] {
 }
 
 function notesFor(answer: string, support: number, reasons: readonly string[]): string {
-  if (answer.trim() === '') return 'There is no answer to judge.';
+  if (isMissing(answer)) return 'There is no answer to judge.';
   const share = `${Math.round(support * 100)} % of the answer is supported by the evidence shown`;
   return reasons.length === 0 ? `${share}.` : `${share}; ${reasons.join(', ').replaceAll('_', ' ')}.`;
 }

@@ -39,7 +39,9 @@ const FUNCTION_WORDS: Readonly<Record<Language, string>> = {
     this that these those there here he she they them their we you your our i not no nor so than then when where which
     who whose what how why can could may might must shall should will would do does did done has have had having all
     any both each few more most much many other some such only own same too very just also about over under after
-    before between through during because while until against up down out off again once per every one two`,
+    before between through during because while until against up down out off again once per every one two near
+    within across along around among toward towards upon onto above below behind beside via like unlike however
+    therefore thus often usually always never sometimes still yet even rather well less least much`,
   fr: `le la les un une des du de d l au aux et ou mais si en dans sur sous par pour avec sans comme est sont était
     étaient être été il elle ils elles on nous vous je tu ce cet cette ces cela ça qui que qu quoi dont où quand
     comment pourquoi ne pas plus moins ni se sa son ses leur leurs notre nos votre vos y a ont avait avoir fait faire

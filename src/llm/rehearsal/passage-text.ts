@@ -18,6 +18,8 @@ export interface Sentence {
 const WORD = /[\p{L}\p{N}][\p{L}\p{N}\p{M}'’-]*/gu;
 const SENTENCES_MAX = 200;
 const PHRASES_MAX = 6;
+/** What a determiner is worth, in characters: more than any length. */
+const NAMED = 24;
 
 /** French articles before a vowel are words of their own. */
 const ELISION = /(?<!\p{L})(qu|[ldnscjmt])['’](?=\p{L})/giu;
@@ -142,7 +144,9 @@ function phrasesOf(sentence: string): string[] {
     }
     close();
   }
-  const best = [...found].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, PHRASES_MAX);
+  const ranked = [...found].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  const names = ranked.filter(([, value]) => value > NAMED).length;
+  const best = ranked.slice(0, names >= 3 ? Math.min(names, PHRASES_MAX) : PHRASES_MAX);
   return best.length > 0 ? best.map(([phrase]) => phrase) : [clipWords(plain(sentence), 3)];
 }
 
@@ -152,7 +156,7 @@ function nameOf(run: readonly string[]): string {
 }
 
 const worth = (phrase: string, determined: boolean): number =>
-  Math.min(phrase.length, 24) + (determined || phrase.startsWith('ال') ? 12 : 0);
+  Math.min(phrase.length, NAMED) + (determined || phrase.startsWith('ال') ? NAMED : 0);
 
 /** At most `max` words of `text`, with an ellipsis when something was cut. */
 export function clipWords(text: string, max: number): string {

@@ -1,12 +1,6 @@
-export type Intent =
-  | 'clarify'
-  | 'how_to'
-  | 'troubleshoot'
-  | 'compare'
-  | 'edge_case'
-  | 'example_request'
-  | 'decision_support'
-  | 'constraints';
+import type { INTENTS } from '../../dialogue/outputs.ts';
+
+export type Intent = (typeof INTENTS)[number];
 
 /**
  * The words around the evidence, one book per language. `{p}` and `{q}` become phrases of the

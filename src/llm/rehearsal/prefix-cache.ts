@@ -11,7 +11,8 @@ const BLOCK_CHARS = BLOCK_TOKENS * 4;
  * compute it to answer); the block not used for longest goes first.
  */
 export class PrefixCache {
-  readonly #blocks: BoundedMap<number, true>;
+  /** Two 32-bit hashes of a block and of all text before it: one finds it, the other proves it. */
+  readonly #blocks: BoundedMap<number, number>;
   readonly #limit: () => number;
 
   constructor(limit: () => number) {
@@ -33,10 +34,9 @@ export class PrefixCache {
         low = mix(low, unit);
         high = Math.imul(high ^ unit, 0x01000193);
       }
-      const block = (low >>> 0) * 0x20_0000 + (high >>> 11);
-      unbroken = unbroken && this.#blocks.get(block) === true;
+      unbroken = unbroken && this.#blocks.get(low) === high;
       if (unbroken) known += 1;
-      else this.#blocks.set(block, true);
+      else this.#blocks.set(low, high);
     }
     const promptTokens = Math.ceil(prompt.length / 4);
     return Math.min(known * BLOCK_TOKENS, Math.floor((promptTokens - 1) / BLOCK_TOKENS) * BLOCK_TOKENS);

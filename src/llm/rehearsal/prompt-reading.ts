@@ -1,4 +1,5 @@
 import { PROMPT_MARKERS } from '../../dialogue/prompt-markers.ts';
+import { normaliseQuestion } from '../../dialogue/question-key.ts';
 import { asRecord, type ChatRequest, type Json, type RequestMessage } from './chat-request.ts';
 
 /**
@@ -52,7 +53,7 @@ function valueAfter(content: string, marker: string): string | null {
     at = at === 0 ? -1 : content.lastIndexOf(marker, at - 1)
   ) {
     const lineStart = content.lastIndexOf('\n', at) + 1;
-    if (!/^[\s>*#-]*$/u.test(content.slice(lineStart, at))) continue;
+    if (lineStart !== at) continue;
     const end = content.indexOf('\n', at);
     return unquoted(content.slice(at + marker.length, end === -1 ? undefined : end).trim());
   }
@@ -65,26 +66,18 @@ function unquoted(value: string): string {
   return typeof parsed === 'string' ? parsed : value;
 }
 
-/** Questions that must not be asked again, in the form in which they are compared. */
+/** Questions that must not be asked again, normalised as the dataset keeps them. */
 export function rejectedQuestions(content: string): ReadonlySet<string> {
   const start = content.lastIndexOf(PROMPT_MARKERS.rejectedQuestions);
   if (start === -1) return new Set();
   const rejected = new Set<string>();
   for (const line of content.slice(start + PROMPT_MARKERS.rejectedQuestions.length).split('\n')) {
     const item = /^\s*(?:[-*•]|\d+[.)])\s+(.+)$/u.exec(line)?.[1];
-    if (item !== undefined) rejected.add(comparable(unquoted(item.trim())));
+    if (item !== undefined) rejected.add(normaliseQuestion(unquoted(item.trim())));
     else if (line.trim() !== '' && rejected.size > 0) break;
   }
   return rejected;
 }
-
-/** Close to the key under which a dataset keeps its questions. */
-export const comparable = (question: string): string =>
-  question
-    .normalize('NFKC')
-    .toLowerCase()
-    .replace(/\s+/gu, ' ')
-    .replace(/^[\s\p{P}]+|[\s\p{P}]+$/gu, '');
 
 /** The last JSON array in `content` whose first object has all of `keys`; [] when there is none. */
 export function lastArrayWith(content: string, keys: readonly string[]): readonly Json[] {

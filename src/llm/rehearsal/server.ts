@@ -90,6 +90,7 @@ export async function startRehearsal(given: StartRehearsalOptions = {}): Promise
   // Longer than any client keeps a connection, so that none is closed under a request on its way.
   server.keepAliveTimeout = 120_000;
   server.requestTimeout = 0;
+  server.maxConnections = 65_536;
   try {
     await listening(server, host, port);
   } catch (error) {

@@ -1,11 +1,12 @@
+import { DIFFICULTIES } from '../../dialogue/outputs.ts';
 import { PROMPT_MARKERS } from '../../dialogue/prompt-markers.ts';
+import { normaliseQuestion } from '../../dialogue/question-key.ts';
 import type { Answer, Scene } from './scene.ts';
 import { type Language, recogniseLanguage } from './language.ts';
 import { clipWords, type PassageText, type Sentence, withoutEnd } from './passage-text.ts';
 import { fill, type Phrasebook } from './phrasebook.ts';
 import { phrasebookOf, SHARED_DUPLICATES } from './phrasebooks.ts';
 import {
-  comparable,
   lastArrayWith,
   markedValue,
   messageAt,
@@ -14,8 +15,8 @@ import {
   turnMessageIndex,
 } from './prompt-reading.ts';
 
-const DIFFICULTIES = ['easy', 'medium', 'hard'] as const;
 const TRIES_MAX = 32;
+const FIRST_PASSAGE_RATE = 0.7;
 
 interface Ground {
   readonly topicId: string;
@@ -38,8 +39,9 @@ export function asUser(scene: Scene): Answer {
   const language = recogniseLanguage(markedValue(scene.request, PROMPT_MARKERS.targetLanguage) ?? '');
   const book = phrasebookOf(language);
   const rejected = rejectedQuestions(turnMessage);
+  const isRejected = (text: string): boolean => rejected.size > 0 && rejected.has(normaliseQuestion(text));
   let question = draw(scene, turnMessage, language, book, 0);
-  for (let attempt = 1; attempt < TRIES_MAX && rejected.has(comparable(question.text)); attempt += 1) {
+  for (let attempt = 1; attempt < TRIES_MAX && isRejected(question.text); attempt += 1) {
     question = draw(scene, turnMessage, language, book, attempt);
   }
   const message = scene.duplicate ? pooled(scene, book) : question.text;
@@ -105,7 +107,9 @@ const named = (phrase: string, book: Phrasebook): string => book.quote(phrase);
 
 function drawGround(scene: Scene, turnMessage: string, attempt: number): Ground | null {
   const offered = lastArrayWith(turnMessage, ['topic_id', 'text']);
-  const passage = scene.draws.pick('passage', offered, null, attempt);
+  // The first passage is the one that the plan wants asked about, so it is preferred as the prompts ask.
+  const first = scene.draws.unit('first', attempt) < FIRST_PASSAGE_RATE ? offered[0] : undefined;
+  const passage = first ?? scene.draws.pick('passage', offered, null, attempt);
   const text = scene.texts.take(passage === null ? longestParagraph(scene) : textOf(passage.text));
   const sentence = scene.draws.pick('sentence', text.sentences, null, attempt);
   if (sentence === null) return null;
