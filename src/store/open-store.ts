@@ -8,6 +8,8 @@ import { type ConnectionSource, Database, type Statement } from './postgres/data
 import { codeOf, reasonOf } from './postgres/faults.ts';
 import { PostgresStore } from './postgres-store.ts';
 
+export { isProcessAlive, processIdentity } from './process-identity.ts';
+
 export interface OpenStoreOptions {
   /** The user's own server; empty or missing: the embedded one. A secret as a whole (I8). */
   readonly dsn?: string | undefined;
