@@ -1,16 +1,21 @@
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { afterAll } from 'vitest';
 import type { Environment } from '../../../src/config/environment.ts';
 import { loadConfig, type LoadedConfig, type Overrides } from '../../../src/config/load.ts';
 import type { ConfigProblem } from '../../../src/config/problem.ts';
 import { isDlgforgeError } from '../../../src/kernel/errors.ts';
 
-/** A project folder with these files, gone when the test ends. */
+const FOLDERS: string[] = [];
+afterAll(() => {
+  for (const folder of FOLDERS.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+/** A project folder with these files, gone when the tests of the file have ended. */
 export function project(files: Readonly<Record<string, string>>): string {
   const root = realpathSync(mkdtempSync(join(tmpdir(), 'dlgforge-config-')));
-  onTestFinished(() => rmSync(root, { recursive: true, force: true }));
+  FOLDERS.push(root);
   for (const [name, text] of Object.entries(files)) {
     mkdirSync(dirname(join(root, name)), { recursive: true });
     writeFileSync(join(root, name), text);
