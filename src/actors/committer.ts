@@ -182,6 +182,6 @@ function commitRequest(options: CommitterOptions, handOver: HandOver): CommitReq
             questionKeys: turns.map((turn) => turn.attempts.at(-1) as string),
             ledger: handOver.ledger,
           }
-        : { type: 'dropped', reason: outcome.reason, payload: { detail: outcome.detail, conversation: payload } },
+        : { type: 'dropped', reason: outcome.reason, payload },
   };
 }

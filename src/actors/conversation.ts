@@ -14,7 +14,7 @@ import {
   initialConversation,
 } from '../dialogue/conversation-state.ts';
 import { type EvidenceRequest, offerOf } from '../dialogue/evidence.ts';
-import type { ModelAnswer } from '../dialogue/chat.ts';
+import type { ModelAnswer, Role } from '../dialogue/chat.ts';
 import { ledgerOf, payloadOf, questionedTurns } from '../dialogue/payload.ts';
 import { conversationIdOf } from '../dialogue/settings.ts';
 import { searchResult } from '../dialogue/tools.ts';
@@ -48,6 +48,8 @@ export interface ConversationOptions {
   readonly inputs: InputsBase;
   readonly journal: Journal;
   readonly modelCalls: ModelCalls;
+  /** The name that records give the model which answered. */
+  readonly usedName: (role: Role, endpoint: string) => string;
   readonly webSearch: WebSearch | null;
   readonly directory: RunDirectory;
 }
@@ -219,7 +221,7 @@ function createConversation(
       }
       const result = await options.modelCalls.call(request, { conversation: conversationId, priority: options.priority, signal: context.signal });
       if (result.type === 'refused') return command({ type: 'TakeRefusal', step, purpose, reason: result.reason });
-      return take(result.answer, result.usedName, null);
+      return take(result.answer, options.usedName(request.role, result.answer.endpoint), null);
     };
     context.pipe(call(), (message) => message, failed);
   };
@@ -269,7 +271,7 @@ function createConversation(
       context.tell(directory.committer, {
         type: 'HandOver',
         rank,
-        conversationId,
+        conversationId: state.plan?.conversationId ?? conversationId,
         conversation: context.self,
         turns: questionedTurns(state),
         payload: payloadOf(state, dialogue.settings, options.inputs),

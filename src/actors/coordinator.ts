@@ -41,6 +41,8 @@ export interface CoordinatorOptions {
   readonly exporter: ActorRef<ExporterMessage>;
   /** How long calls in flight may take after the run was asked to stop. */
   readonly shutdownGraceMs: number;
+  /** Told once per life when the run is over. */
+  readonly onEnd: (end: RunEnd) => void;
 }
 
 export function coordinator(options: CoordinatorOptions): ActorDefinition<CoordinatorMessage> {
@@ -86,7 +88,6 @@ function createCoordinator(
   let priority = 0;
   const finished = new Set<string>();
   const lastDrops = new Map<number, SettledConversation>();
-  let awaiting: ReplyTo<RunEnd>[] = [];
   const nameOf = (rank: Rank): string => `${rank.index}/${rank.languageIndex}`;
 
   directory.coordinator = context.self;
@@ -135,8 +136,7 @@ function createCoordinator(
   const end = (how: RunEnd): void => {
     if (phase.type === 'ended') return;
     phase = { type: 'ended', end: how };
-    for (const replyTo of awaiting) context.reply(replyTo, how);
-    awaiting = [];
+    options.onEnd(how);
   };
 
   const drain = (how: RunEnd): void => {
@@ -201,10 +201,6 @@ function createCoordinator(
           return goOn();
         case 'GetRunView':
           return view(message.replyTo);
-        case 'AwaitEnd':
-          if (phase.type === 'ended') context.reply(message.replyTo, phase.end);
-          else awaiting.push(message.replyTo);
-          return;
         default:
           return unreachable(message);
       }

@@ -111,8 +111,7 @@ export type CoordinatorMessage =
   /** Admit nothing more and end as interrupted once nothing is in flight. */
   | { readonly type: 'StopRun' }
   | { readonly type: 'WorkersDrained'; readonly error: unknown }
-  | { readonly type: 'GetRunView'; readonly replyTo: ReplyTo<RunView> }
-  | { readonly type: 'AwaitEnd'; readonly replyTo: ReplyTo<RunEnd> };
+  | { readonly type: 'GetRunView'; readonly replyTo: ReplyTo<RunView> };
 
 // ---- retriever and exporter ---------------------------------------------------------------------
 

@@ -2,16 +2,14 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
+import { type Asset, personasFile, promptsDir, seedTopicsFile, shippedPromptsDir } from '../config/paths.ts';
+import type { Config } from '../config/schema.ts';
 import { parsePersonas, type PersonaPools } from '../dialogue/personas.ts';
 import { type AssetFile, parsePromptAssets, type PromptAssets } from '../dialogue/prompt-assets.ts';
-import { resolveSeedTopics, type SeedSource, type SeedTopics } from '../dialogue/seed-topics.ts';
+import { resolveSeedTopics, type SeedSource, type SeedTopic, type SeedTopics } from '../dialogue/seed-topics.ts';
 import { DlgforgeError, messageOf } from '../kernel/errors.ts';
 import { canonicalJson, sha256 } from '../kernel/hash.ts';
-
-/** The folder of the shipped prompts and personas: the same distance from `src` and from `dist`. */
-export const SHIPPED_PROMPTS = fileURLToPath(new URL('../../prompts/', import.meta.url));
 
 export interface DialogueAssets {
   readonly prompts: PromptAssets;
@@ -20,51 +18,53 @@ export interface DialogueAssets {
   readonly personas: PersonaPools | null;
   readonly personasHash: string;
   /** By language index; empty when seeds are off. */
-  readonly seeds: readonly SeedTopics[];
+  readonly seeds: readonly (readonly SeedTopic[])[];
   readonly seedsHash: string;
   /** What a person should know: chosen files, files without seeds for a language. */
   readonly notices: readonly string[];
 }
 
-export interface AssetRequest {
-  /** Folder whose files replace shipped ones; null for the shipped ones alone. */
-  readonly promptsFolder: string | null;
-  /** Null for the shipped file. */
-  readonly personasFile: string | null;
-  readonly personasEnabled: boolean;
-  /** Null when seeds are off, or the default path does not exist. */
-  readonly seedsPath: string | null;
-  readonly seedsVariant: string;
-  readonly languages: readonly string[];
-}
-
-/** @throws DlgforgeError `config` naming the file, and the key or line in it. */
-export async function loadDialogueAssets(request: AssetRequest): Promise<DialogueAssets> {
-  const [agents, tasks] = await Promise.all(['agents.yaml', 'tasks.yaml'].map((name) => promptFiles(name, request.promptsFolder)));
+/**
+ * @throws DlgforgeError `config` naming the file, and the key or line in it.
+ */
+export async function loadDialogueAssets(config: Config, projectRoot: string): Promise<DialogueAssets> {
+  const promptsFolder = present(promptsDir(config, projectRoot), 'prompts.path');
+  const [agents, tasks] = await Promise.all(['agents.yaml', 'tasks.yaml'].map((name) => promptFiles(name, promptsFolder)));
   const prompts = parsePromptAssets({ agents: agents ?? [], tasks: tasks ?? [] });
-  const personas = request.personasEnabled
-    ? parsePersonas(await assetFile(request.personasFile ?? join(SHIPPED_PROMPTS, 'personas.yaml')))
+  const personas = config.personas.enabled
+    ? parsePersonas(await assetFile(present(personasFile(config, projectRoot), 'personas.path')))
     : null;
-  const source = request.seedsPath === null ? null : await seedSource(request.seedsPath);
-  const seeds =
-    source === null
-      ? []
-      : request.languages.map((targetLanguage) => resolveSeedTopics(source, { targetLanguage, variant: request.seedsVariant }));
+  const seeds = await loadSeeds(config, projectRoot);
   return {
     prompts,
     promptsHash: sha256(canonicalJson(prompts)),
     personas,
     personasHash: sha256(canonicalJson(personas)),
-    seeds,
+    seeds: seeds.map((seed) => seed.topics),
     seedsHash: sha256(canonicalJson(seeds.map((seed) => seed.topics))),
-    notices: seeds.flatMap((seed) => seed.problems.map((problem) => `[seeds] ${request.seedsPath}: ${problem}`)),
+    notices: seeds.flatMap((seed) => seed.problems.map((problem) => `[seeds] ${problem}`)),
   };
 }
 
-async function promptFiles(name: string, folder: string | null): Promise<AssetFile[]> {
-  const shipped = await assetFile(join(SHIPPED_PROMPTS, name));
-  if (folder === null || !existsSync(join(folder, name))) return [shipped];
-  return [shipped, await assetFile(join(folder, name))];
+async function loadSeeds(config: Config, projectRoot: string): Promise<SeedTopics[]> {
+  const { enabled, probability, variant } = config.run.data.seeding.topics;
+  if (!enabled || probability <= 0 || config.run.data.seeding.question !== '') return [];
+  const file = seedTopicsFile(config, projectRoot);
+  if (file === null) return [];
+  const source = await seedSource(present(file, 'run.data.seeding.topics.path'));
+  return config.run.target_languages.map((targetLanguage) => resolveSeedTopics(source, { targetLanguage, variant }));
+}
+
+function present(asset: Asset, key: string): string {
+  if (asset.type !== 'missing') return asset.path;
+  throw new DlgforgeError('config', `${key} names ${asset.path}, which does not exist. Make it, or correct ${key}.`);
+}
+
+async function promptFiles(name: string, folder: string): Promise<AssetFile[]> {
+  const shipped = join(shippedPromptsDir(), name);
+  const own = join(folder, name);
+  const paths = own !== shipped && existsSync(own) ? [shipped, own] : [shipped];
+  return Promise.all(paths.map(assetFile));
 }
 
 async function assetFile(path: string): Promise<AssetFile> {

@@ -1,0 +1,54 @@
+#!/usr/bin/env node
+// The launcher: finds a Node that is new enough and the program (sources in a clone, `dist` in a package).
+// Plain JavaScript for old Nodes, because an old one may be what starts it.
+import { spawn } from 'node:child_process';
+import { existsSync, realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const root = join(dirname(realpathSync(fileURLToPath(import.meta.url))), '..');
+const inClone = existsSync(join(root, 'src', 'cli', 'main.ts'));
+const program = inClone ? join(root, 'src', 'cli', 'main.ts') : join(root, 'dist', 'cli', 'main.js');
+
+function isNewEnough(version) {
+  const [major, minor] = version.split('.').map(Number);
+  // Sources run without a flag from 22.18 on, compiled code from 22.13 on.
+  return major > 22 || (major === 22 && minor >= (inClone ? 18 : 13));
+}
+
+function bundledNode() {
+  try {
+    const folder = dirname(createRequire(join(root, 'package.json')).resolve('node/package.json'));
+    const binary = join(folder, 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
+    return existsSync(binary) ? binary : null;
+  } catch {
+    // Not installed, or installed without its binary: the message below says what to do.
+    return null;
+  }
+}
+
+if (isNewEnough(process.versions.node)) {
+  const module = await import('node:module');
+  module.enableCompileCache?.();
+  await import(pathToFileURL(program).href);
+} else {
+  const node = bundledNode();
+  if (node === null) {
+    process.stderr.write(
+      `dlgforge needs Node 22.18 or newer; this is ${process.versions.node}. Install one, or run \`npm ci\` with ` +
+        'install scripts allowed: it brings its own.\n',
+    );
+    process.exit(1);
+  }
+  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });
+  // The terminal sends its signals to both; a signal for this process alone is passed on.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.on(signal, () => {
+      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
+    });
+  }
+  child.on('exit', (code, signal) => {
+    process.exitCode = code ?? (signal === 'SIGKILL' ? 137 : 1);
+  });
+}

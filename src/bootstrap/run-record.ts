@@ -1,0 +1,87 @@
+/** Which run a command means: a new one, or one that goes on where it stopped. */
+import { withoutSecrets } from '../config/show.ts';
+import type { Config } from '../config/schema.ts';
+import { DlgforgeError } from '../kernel/errors.ts';
+import { type DatasetId, freshHexId, type RunId, runId } from '../kernel/ids.ts';
+import type { Dataset, DatasetMemory, LeaseGrant, RunRecord, Store } from '../ports/store.ts';
+import { differences, type Fingerprint } from './fingerprint.ts';
+
+/** Questions of the ledger that prompts may show. */
+const RECENT_QUESTIONS = 8;
+
+export interface WantedRun {
+  readonly id: RunId;
+  /** Null for a new run. */
+  readonly stored: RunRecord | null;
+  /** True when the operator asked to resume; then there must be something to resume. */
+  readonly mustExist: boolean;
+}
+
+/** @throws DlgforgeError `resume` when the two ids of the configuration contradict each other. */
+export async function wantedRun(store: Store, config: Config): Promise<WantedRun> {
+  const { run_id: own, resume_run_id: resume } = config.run;
+  if (own !== '' && resume !== '' && own !== resume) {
+    throw new DlgforgeError(
+      'resume',
+      `run.run_id is ${own} and run.resume_run_id is ${resume}: which run is meant? Leave one of them empty.`,
+    );
+  }
+  const id = runId(resume || own || freshHexId());
+  return { id, stored: await store.getRun(id), mustExist: resume !== '' };
+}
+
+/** What the plan of a run depends on besides its configuration; stored, so that a resume plans the same. */
+export interface StoredPlan {
+  readonly memory: DatasetMemory;
+}
+
+export interface OpenedRun {
+  readonly record: RunRecord;
+  readonly plan: StoredPlan;
+  readonly resumed: boolean;
+}
+
+export interface OpenRunOptions {
+  readonly store: Store;
+  readonly wanted: WantedRun;
+  readonly dataset: Dataset;
+  readonly lease: LeaseGrant;
+  readonly config: Config;
+  readonly fingerprint: Fingerprint;
+  readonly allowConfigChange: boolean;
+}
+
+/** @throws DlgforgeError `resume` when stored and given settings do not fit together. */
+export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
+  const { stored } = options.wanted;
+  if (stored === null) return createRun(options);
+  const { store, lease, config, fingerprint } = options;
+  const changed = differences(stored.fingerprint, fingerprint);
+  if (changed.length > 0) {
+    if (!options.allowConfigChange) {
+      throw new DlgforgeError(
+        'resume',
+        [
+          `The run ${stored.id} was made with other settings, and going on with these would mix two datasets:`,
+          ...changed.map((line) => `  ${line}`),
+          'Restore the old settings, start a new run with another run.run_id, or add --allow-config-change to go on with the new ones.',
+        ].join('\n'),
+      );
+    }
+    await store.replaceRunSettings(stored.id, lease, withoutSecrets(config), fingerprint);
+  }
+  await store.setRunStatus(stored.id, lease, 'running', null);
+  return { record: stored, plan: stored.plan as StoredPlan, resumed: true };
+}
+
+async function createRun({ store, wanted, dataset, config, fingerprint }: OpenRunOptions): Promise<OpenedRun> {
+  const plan: StoredPlan = { memory: await store.memory(dataset.id, RECENT_QUESTIONS) };
+  const record = await store.createRun({
+    id: wanted.id,
+    datasetId: dataset.id as DatasetId,
+    config: withoutSecrets(config),
+    fingerprint,
+    plan,
+  });
+  return { record, plan, resumed: false };
+}

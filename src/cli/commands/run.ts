@@ -1,0 +1,86 @@
+import { openProject } from '../../bootstrap/project.ts';
+import type { RunReport } from '../../bootstrap/run-report.ts';
+import { runLocally } from '../../bootstrap/run.ts';
+import type { LogLevel } from '../../kernel/logger.ts';
+import { EXIT } from '../exit-codes.ts';
+import { overridesOf, type RunFlags } from '../overrides.ts';
+import { openProgress, type Progress } from '../progress.ts';
+import { renderSummary } from '../summary.ts';
+import { print, say } from '../terminal.ts';
+
+interface Flags extends RunFlags {
+  readonly allowConfigChange: boolean;
+  readonly quiet: boolean;
+  readonly json?: boolean;
+  readonly logFormat: 'text' | 'json';
+  readonly verbose?: boolean;
+}
+
+/** Info lines that are news for a person who watches without bars. */
+const NEWS = /^\[(?:language|ledger|retrieval|import|export|run)\]/;
+
+export async function run(configPath: string, flags: Flags): Promise<number> {
+  const progress = openProgress(process.stderr, flags.quiet);
+  const project = openProject({
+    configPath,
+    overrides: overridesOf(flags),
+    logFormat: flags.logFormat,
+    logLevel: flags.verbose === true ? 'debug' : 'info',
+    console: (level, message) => showLog(progress, level, message, flags),
+  });
+  const stop = stopOnSignals(progress);
+  try {
+    const report = await runLocally(project, {
+      allowConfigChange: flags.allowConfigChange,
+      command: `dlgforge run ${configPath}`,
+      observer: progress,
+      stop: stop.signal,
+    });
+    progress.close();
+    if (flags.json === true) print(JSON.stringify(report, null, 2));
+    else say(renderSummary(report, configPath, process.cwd()));
+    return exitCode(report);
+  } catch (error) {
+    // With the whole story, which the one line on the terminal leaves out (A16).
+    project.logger.log('error', 'run', `[run] failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    throw error;
+  } finally {
+    progress.close();
+    stop.dispose();
+    project.logger.close();
+  }
+}
+
+function exitCode({ status }: RunReport): number {
+  if (status === 'completed') return EXIT.done;
+  return status === 'interrupted' ? EXIT.interrupted : EXIT.failed;
+}
+
+function showLog(progress: Progress, level: LogLevel, message: string, flags: Flags): void {
+  // The failure itself is the last line on the terminal; its stack is for the log.
+  if (message.startsWith('[run] failed:')) return;
+  const isNews = level === 'info' && !flags.quiet && NEWS.test(message);
+  if (level === 'warn' || level === 'error' || isNews || flags.verbose === true) progress.message(message);
+}
+
+/** The first request stops admitting and lets calls in flight finish; the second ends the process at once. */
+function stopOnSignals(progress: Progress): { readonly signal: AbortSignal; dispose(): void } {
+  const controller = new AbortController();
+  const onSignal = (): void => {
+    if (controller.signal.aborted) {
+      progress.close();
+      say('Stopped at once. Everything that was answered is kept; run the same command again to go on.');
+      process.exit(EXIT.interrupted);
+    }
+    controller.abort();
+    progress.message('Stopping: calls in flight may finish. Ask again (Ctrl-C) to stop at once.');
+  };
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  for (const signal of signals) process.on(signal, onSignal);
+  return {
+    signal: controller.signal,
+    dispose: () => {
+      for (const signal of signals) process.off(signal, onSignal);
+    },
+  };
+}

@@ -1,0 +1,140 @@
+/** The command line: argv → command → exit code. Commands are loaded when they are called, so that help is quick. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { sayFailure, tolerateClosedPipes } from './terminal.ts';
+
+const packageFile = new URL('../../package.json', import.meta.url);
+const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { readonly version: string };
+
+const positive = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value <= 0) throw new InvalidArgumentError('must be a whole number above 0.');
+  return value;
+};
+const port = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0 || value > 65_535) throw new InvalidArgumentError('must be a port, 0 to 65535.');
+  return value;
+};
+const collect = (value: string, earlier: readonly string[]): string[] => [...earlier, value];
+
+type Action<A extends unknown[]> = (...args: A) => Promise<number>;
+
+/** Runs a command; whatever it throws becomes one line and an exit code. */
+function command<A extends unknown[]>(name: string, load: () => Promise<Action<A>>): (...args: A) => Promise<void> {
+  return async (...args) => {
+    try {
+      process.exitCode = await (await load())(...args);
+    } catch (error) {
+      const verbose = process.argv.includes('--verbose');
+      sayFailure(name, error, verbose);
+      process.exitCode = exitCodeOf(error);
+    }
+  };
+}
+
+const verbose = (): Option => new Option('--verbose', 'show debug messages, and the chain of causes of a failure');
+const json = (what: string): Option => new Option('--json', what);
+const logFormat = (): Option => new Option('--log-format <format>', 'form of the log files').choices(['text', 'json']).default('text');
+
+export function createProgram(): Command {
+  const program = new Command('dlgforge')
+    .description('Generates grounded multi-turn conversations from a folder of documents. Paid answers are never lost or paid twice.')
+    .version(version)
+    .showHelpAfterError('(dlgforge --help shows the commands)')
+    .exitOverride();
+
+  program
+    .command('run')
+    .description('generate conversations; the same command again goes on where a run stopped')
+    .argument('<config>', 'path of the configuration file')
+    .option('--resume <run-id>', 'go on with this run (run.resume_run_id)')
+    .option('--run-id <id>', 'id of the run (run.run_id)')
+    .option('--batch-size <n>', 'conversations kept open at the same time (run.batch_size)', positive)
+    .option('--total-samples <n>', 'conversations per language (run.total_samples)', positive)
+    .option('--languages <list>', 'comma-separated target languages (run.target_languages)')
+    .option('--output-dir <dir>', 'folder of the dataset (saving.output_dir), relative to the working directory')
+    .option('--set <key=value>', 'any key of the configuration; may be repeated', collect, [])
+    .option('--allow-config-change', 'resume although settings that decide about accepted rows have changed', false)
+    .option('--quiet', 'no progress, only warnings and the summary', false)
+    .addOption(json('print a machine-readable summary on stdout'))
+    .addOption(logFormat())
+    .addOption(verbose())
+    .action(command('run', async () => (await import('./commands/run.ts')).run));
+
+  program
+    .command('doctor')
+    .description('check everything that a run needs, and print all problems at once')
+    .argument('<config>', 'path of the configuration file')
+    .addOption(json('print the checks as JSON on stdout'))
+    .addOption(verbose())
+    .action(command('doctor', async () => (await import('./commands/doctor.ts')).doctor));
+
+  program
+    .command('init')
+    .description('write a commented configuration and its folders')
+    .argument('[folder]', 'the project to make', '.')
+    .option('--force', 'replace a configuration that is there', false)
+    .addOption(verbose())
+    .action(command('init', async () => (await import('./commands/init.ts')).init));
+
+  const config = program.command('config').description('look at the configuration');
+  config
+    .command('show')
+    .description('print every effective value')
+    .argument('<config>', 'path of the configuration file')
+    .option('--origin', 'say where each value comes from: default, file, env or flag', false)
+    .option('--set <key=value>', 'any key of the configuration; may be repeated', collect, [])
+    .addOption(json('print JSON'))
+    .addOption(verbose())
+    .action(command('config show', async () => (await import('./commands/config-show.ts')).configShow));
+
+  const runs = program.command('runs').description('look at the runs of a project');
+  const project = (): Option => new Option('--config <file>', 'configuration file of the project').default('config.yaml');
+  runs
+    .command('list')
+    .description('all runs, newest first')
+    .addOption(project())
+    .addOption(json('print JSON'))
+    .addOption(verbose())
+    .action(command('runs list', async () => (await import('./commands/runs.ts')).runsList));
+  runs
+    .command('show')
+    .description('one run: status, counts, calls and settings')
+    .argument('<run-id>')
+    .addOption(project())
+    .addOption(json('print JSON'))
+    .addOption(verbose())
+    .action(command('runs show', async () => (await import('./commands/runs.ts')).runsShow));
+
+  program
+    .command('export')
+    .description('make the output files anew from the store')
+    .argument('<config>', 'path of the configuration file')
+    .option('--run <run-id>', 'only this run; needs --output-dir when the folder holds other runs')
+    .option('--output-dir <dir>', 'folder to write to, relative to the working directory')
+    .addOption(json('print what was written as JSON'))
+    .addOption(verbose())
+    .action(command('export', async () => (await import('./commands/export.ts')).exportFiles));
+
+  program
+    .command('rehearse')
+    .description('serve the built-in offline backend, an OpenAI-compatible endpoint on this machine')
+    .option('--port <port>', 'port; 0 takes a free one', port, 8100)
+    .option('--options <json>', 'knobs as JSON, for example {"seed":1,"rate_limit_rate":0.1}', '{}')
+    .option('--log-file <file>', 'append one JSON line per request')
+    .addOption(verbose())
+    .action(command('rehearse', async () => (await import('./commands/rehearse.ts')).rehearse));
+
+  return program;
+}
+
+tolerateClosedPipes();
+try {
+  await createProgram().parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  // Help and --version end with 0; everything else that commander throws is about the arguments.
+  process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+}

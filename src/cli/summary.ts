@@ -1,0 +1,77 @@
+/** The summary of a run, for people and for programs. */
+import { relative } from 'node:path';
+import type { RunReport } from '../bootstrap/run-report.ts';
+import { count, decimal, duration, percent, table } from './format.ts';
+
+export function renderSummary(report: RunReport, configPath: string, workingDir: string): string {
+  const place = (path: string): string => {
+    const shown = relative(workingDir, path);
+    return shown === '' || shown.startsWith('..') ? path : shown;
+  };
+  return [
+    '',
+    `Run ${report.runId}: ${STATUS[report.status]} in ${duration(report.wallMs)}`,
+    ...table(
+      ['language', 'conversations', 'wanted', 'turns', 'dropped'],
+      report.languages.map((row) => [row.language, row.committed, row.target, row.turns, row.dropped]),
+    ).map(indented),
+    ...section('Drops', dropLines(report)),
+    ...section('Model calls', callLines(report)),
+    ...section('Judge', judgeLines(report)),
+    ...section('Endpoints', report.endpoints.map((endpoint) => `${endpoint.endpoint}: ${percent(endpoint.saturation)} saturated (on average ${decimal(endpoint.averageInFlight)} of ${endpoint.maxInFlight} requests in flight)`)),
+    ...section('Files', [place(report.outputDir), `${place(report.logsDir)} (logs)`]),
+    ...section('Next', nextLines(report, configPath)),
+    '',
+  ].join('\n');
+}
+
+const STATUS: Readonly<Record<RunReport['status'], string>> = {
+  completed: 'completed',
+  interrupted: 'interrupted',
+  failed: 'stopped before its end',
+};
+
+const indented = (line: string): string => `  ${line}`;
+
+function section(title: string, lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : [title, ...lines.map(indented)];
+}
+
+function dropLines({ languages }: RunReport): string[] {
+  return languages.flatMap(({ language, dropReasons }) =>
+    Object.entries(dropReasons).map(([reason, number]) => `${language}: ${count(number)} × ${reason}`),
+  );
+}
+
+function callLines(report: RunReport): string[] {
+  const retries = Object.entries(report.retries).filter(([, number]) => number > 0);
+  const total = retries.reduce((sum, [, number]) => sum + number, 0);
+  const causes = retries.map(([cause, number]) => `${cause} ${count(number)}`).join(', ');
+  return [
+    `${count(report.calls)} answers; tokens: ${count(report.promptTokens)} prompt (${count(report.cachedTokens)} cached), ${count(report.completionTokens)} completion`,
+    `${count(total)} retries${causes === '' ? '' : ` (${causes})`}`,
+    ...report.models.map((row) => `${row.role}: ${count(row.calls)} × ${row.model} at ${row.endpoint}, ${duration(row.calls === 0 ? 0 : row.latencyMs / row.calls)} on average`),
+  ];
+}
+
+function judgeLines({ judge }: RunReport): string[] {
+  if (judge === null) return [];
+  const highest = Math.max(1, ...judge.distribution);
+  const bars = judge.distribution.flatMap((number, score) =>
+    number === 0 ? [] : [`${String(score).padStart(2)}  ${'█'.repeat(Math.max(1, Math.round((number / highest) * 30)))} ${count(number)}`],
+  );
+  const mean = judge.mean === null ? 'no verdicts' : `mean ${decimal(judge.mean, 2)} over ${count(judge.verdicts)} verdicts`;
+  return [judge.without === 0 ? mean : `${mean}; ${count(judge.without)} without a verdict`, ...bars];
+}
+
+function nextLines(report: RunReport, configPath: string): string[] {
+  const again = `npx dlgforge run ${configPath} --resume ${report.runId}`;
+  if (report.status === 'failed') return [report.trouble?.message ?? '', `Nothing that was paid for is lost. Go on with: ${again}`];
+  if (report.status === 'interrupted') return [`Nothing that was paid for is lost. Go on with: ${again}`];
+  if (!report.rehearsal) return [`npx dlgforge runs show ${report.runId} --config ${configPath}`];
+  return [
+    'These conversations come from the built-in rehearsal and not from a model.',
+    `On a real model: set llm.backend: openai and a model per role (see examples/quickstart/config.openai.yaml), then`,
+    `OPENAI_API_KEY=… npx dlgforge run ${configPath.replace(/config\.yaml$/, 'config.openai.yaml')}`,
+  ];
+}

@@ -1,0 +1,31 @@
+/** What goes to the person: progress and messages on stderr, results on stdout. */
+import { InvariantError } from '../kernel/errors.ts';
+
+export const print = (text: string): void => {
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+};
+
+export const say = (text: string): void => {
+  process.stderr.write(`${text}\n`);
+};
+
+/** `dlgforge <command> failed: …`, with the chain of causes when asked for. */
+export function sayFailure(command: string, error: unknown, verbose: boolean): void {
+  const message = error instanceof Error ? error.message : String(error);
+  say(`dlgforge ${command} failed: ${message}`);
+  if (error instanceof InvariantError) say('This is a mistake in dlgforge. Run again with --verbose and report what it prints.');
+  if (!verbose) return;
+  for (let cause: unknown = error, depth = 0; cause !== undefined && cause !== null && depth < 10; depth += 1) {
+    say(cause instanceof Error ? (cause.stack ?? cause.message) : String(cause));
+    cause = cause instanceof Error ? cause.cause : undefined;
+  }
+}
+
+/** A reader that goes away early (`| head`) is no failure. */
+export function tolerateClosedPipes(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
+}

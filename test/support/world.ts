@@ -1,0 +1,179 @@
+/** A whole run in one process: memory store and retriever, the real rehearsal server behind the real client. */
+import { parse } from 'yaml';
+import { readFileSync } from 'node:fs';
+import type { RunEnd } from '../../src/actors/messages.ts';
+import { startGeneration } from '../../src/bootstrap/generation.ts';
+import type { DialogueContext } from '../../src/dialogue/conversation.ts';
+import type { InputsBase } from '../../src/dialogue/conversation-record.ts';
+import { createPlanner } from '../../src/dialogue/planner.ts';
+import { parsePromptAssets } from '../../src/dialogue/prompt-assets.ts';
+import { preparePrompts } from '../../src/dialogue/prompts.ts';
+import { type DialogueSettings, languageTags } from '../../src/dialogue/settings.ts';
+import { systemClock } from '../../src/kernel/clock.ts';
+import { datasetId, runId } from '../../src/kernel/ids.ts';
+import { type Logger, silentLogger } from '../../src/kernel/logger.ts';
+import { createModelPort } from '../../src/llm/openai-model.ts';
+import type { CommittedConversation, Store } from '../../src/ports/store.ts';
+import { memoryRetriever, seaPassages } from './memory-retriever.ts';
+
+export interface WorldOptions {
+  readonly store: Store;
+  readonly url: string;
+  readonly languages?: readonly string[];
+  readonly totalSamples?: number;
+  readonly batchSize?: number;
+  readonly maxInFlight?: number;
+  readonly settings?: Partial<DialogueSettings>;
+  readonly consecutiveDropsMax?: number;
+  readonly logger?: Logger;
+  readonly timeoutMs?: number;
+  readonly patienceMs?: number;
+  readonly strictMessages?: boolean;
+}
+
+const asset = (name: string) => {
+  const file = new URL(`../../prompts/${name}`, import.meta.url);
+  return { file: name, value: parse(readFileSync(file, 'utf8')) as unknown };
+};
+
+export const INPUTS: InputsBase = {
+  question: '',
+  target_languages: ['english', 'french'],
+  question_seed: '',
+  total_samples: 1,
+  min_turns: 2,
+  max_turns: 3,
+  turn_count_distribution: 'poisson',
+  turn_count_mean: 0,
+  seed_topics_path: '',
+  seed_topics_variant: '',
+  seed_topics_probability: 0,
+  seed_topics_enabled: false,
+  retrieval_default_k: 4,
+  judge_enabled: true,
+  judge_granularity: 'turn',
+  judge_reasons: ['vague', 'other'],
+};
+
+export function dialogueOf(options: Pick<WorldOptions, 'languages' | 'settings'>): DialogueContext {
+  const passages = seaPassages();
+  const { documents } = memoryRetriever(passages).info;
+  const settings: DialogueSettings = {
+    runId: 'R',
+    ordinal: 0,
+    seed: 7,
+    languages: languageTags(options.languages ?? ['english', 'french']),
+    turns: { min: 2, max: 4, distribution: 'poisson', mean: null },
+    question: '',
+    seedProbability: 0,
+    coverage: { mode: 'balanced', epsilon: 0.15, fraction: 0.2, dedupRetries: 3 },
+    recentQuestions: [],
+    userPersonas: [{ id: 'u1', text: 'A sailor' }],
+    assistantPersonas: [{ id: 'a1', text: 'A pilot' }],
+    judge: { granularity: 'turn', reasons: INPUTS.judge_reasons },
+    topK: 4,
+    webSearch: false,
+    maxAttempts: 3,
+    ...options.settings,
+  };
+  const groups = documents.map((document) => ({
+    id: document.source,
+    items: document.passageIds.map((id) => ({ id, uses: 0 })),
+  }));
+  return {
+    settings,
+    planner: createPlanner(settings, settings.languages.map(() => ({ seeds: [], documents: groups }))),
+    prompts: preparePrompts(parsePromptAssets({ agents: [asset('agents.yaml')], tasks: [asset('tasks.yaml')] }), {
+      judgeReasons: INPUTS.judge_reasons,
+      topK: settings.topK,
+      question: settings.question,
+    }),
+  };
+}
+
+export interface World {
+  readonly end: Promise<RunEnd>;
+  stop(): void;
+  close(): Promise<void>;
+  view: ReturnType<typeof startGeneration>['view'];
+}
+
+const DATASET = datasetId('D');
+const HOLDER = { host: 'test', pid: 1, processKey: 'test', command: 'test', sinceMs: 0 };
+
+export async function startWorld(options: WorldOptions): Promise<World> {
+  const { store, logger = silentLogger } = options;
+  const dialogue = dialogueOf(options);
+  await store.openDataset(DATASET, '/nowhere');
+  if ((await store.getRun(runId('R'))) === null) {
+    await store.createRun({ id: runId('R'), datasetId: DATASET, config: {}, fingerprint: {}, plan: {} });
+  }
+  const granted = await store.acquireLease('dataset/D', HOLDER, 1_000, () => false);
+  if (granted.type !== 'granted') throw new Error('the dataset is held');
+  const role = {
+    provider: '',
+    model: 'rehearsal',
+    temperature: null,
+    maxTokens: null,
+    topP: null,
+    timeoutMs: options.timeoutMs ?? 5_000,
+    maxRetries: null,
+    extra: {},
+  };
+  const port = createModelPort({
+    endpoints: [
+      {
+        name: 'rehearsal',
+        provider: 'hosted_vllm',
+        baseUrl: `${options.url}/v1`,
+        roles: ['user', 'assistant', 'judge'],
+        weight: 1,
+        maxInFlight: options.maxInFlight ?? 16,
+        timeoutMs: null,
+        model: null,
+        key: () => null,
+      },
+    ],
+    roles: { user: role, assistant: role, judge: role },
+    capabilities: store.capabilities,
+    logger,
+  });
+  const generation = startGeneration({
+    store,
+    datasetId: DATASET,
+    runId: runId('R'),
+    lease: granted.lease,
+    dialogue,
+    inputs: INPUTS,
+    totalSamples: options.totalSamples ?? 6,
+    batchSize: options.batchSize ?? 8,
+    consecutiveDropsMax: options.consecutiveDropsMax ?? 10,
+    port,
+    strategy: 'weighted_least_inflight',
+    roleStrategies: {},
+    retriever: memoryRetriever(seaPassages()),
+    webSearch: null,
+    project: async () => undefined,
+    patienceMs: options.patienceMs ?? 20_000,
+    shutdownGraceMs: 5_000,
+    clock: systemClock,
+    logger,
+    ...(options.strictMessages === undefined ? {} : { strictMessages: options.strictMessages }),
+  });
+  return {
+    end: generation.end,
+    view: generation.view,
+    stop: () => generation.stop(),
+    async close() {
+      await generation.close();
+      await port.close();
+    },
+  };
+}
+
+/** Everything committed, in order, without the store's times. */
+export async function datasetOf(store: Store): Promise<Omit<CommittedConversation, 'committedAtMs'>[]> {
+  const rows: Omit<CommittedConversation, 'committedAtMs'>[] = [];
+  for await (const { committedAtMs: _, ...row } of store.committed(DATASET, 0)) rows.push(row);
+  return rows;
+}
