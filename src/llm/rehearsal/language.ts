@@ -46,7 +46,7 @@ const FUNCTION_WORDS: Readonly<Record<Language, string>> = {
     étaient être été il elle ils elles on nous vous je tu ce cet cette ces cela ça qui que qu quoi dont où quand
     comment pourquoi ne pas plus moins ni se sa son ses leur leurs notre nos votre vos y a ont avait avoir fait faire
     peut peuvent doit doivent tout tous toute toutes chaque même très aussi entre après avant pendant depuis lors vers
-    chez donc car puis afin ainsi deux`,
+    chez donc car puis afin ainsi deux contre selon parmi malgré sauf hors souvent toujours jamais encore`,
   ar: `في من إلى على عن مع أو ثم أن إن لا ما لم لن قد هذا هذه ذلك تلك هو هي هم التي الذي الذين كل بعض بين بعد قبل
     عند حتى كما لكن بل غير كان كانت يكون تكون هناك و أي أيضا منذ حيث إذا لأن فقط دون نحو خلال`,
   es: `el la los las un una unos unas de del al y o u pero si en sobre bajo por para con sin como es son era eran ser

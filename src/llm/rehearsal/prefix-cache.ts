@@ -1,4 +1,5 @@
 import { BoundedMap } from './bounded-map.ts';
+import { estimateTokens } from './request-key.ts';
 
 const BLOCK_TOKENS = 16;
 const BLOCK_CHARS = BLOCK_TOKENS * 4;
@@ -27,7 +28,10 @@ export class PrefixCache {
     let unbroken = true;
     let low = 0x9e3779b1;
     let high = mix(0x85ebca77, model.length);
-    for (let i = 0; i < model.length; i += 1) high = mix(high, model.charCodeAt(i));
+    for (let i = 0; i < model.length; i += 1) {
+      low = mix(low, model.charCodeAt(i));
+      high = mix(high, low);
+    }
     for (let end = BLOCK_CHARS; end <= prompt.length; end += BLOCK_CHARS) {
       for (let i = end - BLOCK_CHARS; i < end; i += 1) {
         const unit = prompt.charCodeAt(i);
@@ -38,8 +42,8 @@ export class PrefixCache {
       if (unbroken) known += 1;
       else this.#blocks.set(low, high);
     }
-    const promptTokens = Math.ceil(prompt.length / 4);
-    return Math.min(known * BLOCK_TOKENS, Math.floor((promptTokens - 1) / BLOCK_TOKENS) * BLOCK_TOKENS);
+    const wholeBlocksBeforeLastToken = Math.floor((estimateTokens(prompt) - 1) / BLOCK_TOKENS);
+    return Math.max(0, Math.min(known, wholeBlocksBeforeLastToken)) * BLOCK_TOKENS;
   }
 
   clear(): void {

@@ -69,15 +69,15 @@ export interface Rehearsal {
   /** `http://host:port`; OpenAI clients take it as their base URL with or without `/v1`. */
   readonly url: string;
   readonly port: number;
-  stats(): RehearsalStats;
+  readonly stats: () => RehearsalStats;
   /** The latest entries, oldest first; at most `log_limit`. */
-  log(): readonly LogEntry[];
-  options(): RehearsalOptions;
+  readonly log: () => readonly LogEntry[];
+  readonly options: () => RehearsalOptions;
   /** Merges `changes` into the knobs. @throws DlgforgeError `config`, and nothing is changed. */
-  setOptions(changes: RehearsalOptionsInput): void;
-  reset(): void;
+  readonly setOptions: (changes: RehearsalOptionsInput) => void;
+  readonly reset: () => void;
   /** Ends every connection; resolves when the port is free again. Idempotent. */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** @throws DlgforgeError `config` (knobs), `output` (log file) or `endpoint` (port). */

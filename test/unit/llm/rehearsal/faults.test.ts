@@ -177,7 +177,7 @@ describe.each(ROLE_CASES)('content faults of the $role', ({ kind, body }) => {
           const all = await many(40, (index) => chat(url, body(index)));
           expect(all.filter((reply) => usable(kind, reply))).toEqual([]);
         },
-        { [knob]: RATE } as RehearsalOptionsInput,
+        { [knob]: RATE },
       ),
   );
 

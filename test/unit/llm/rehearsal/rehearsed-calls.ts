@@ -139,7 +139,7 @@ export async function chat(url: string, body: Record<string, unknown>): Promise<
     content: choice?.message.content ?? '',
     toolCalls: choice?.message.tool_calls ?? [],
     finishReason: choice?.finish_reason ?? '',
-    body: parsed as Record<string, unknown>,
+    body: parsed,
   };
 }
 
