@@ -6,6 +6,7 @@ import { endpointsOf, servedByUs } from './roles.ts';
 import type { AgentRole, Config } from './schema.ts';
 import { Secret } from './secret.ts';
 import type { Origin } from './source.ts';
+import { isVariableName, VARIABLE_NAME_RULE } from './variable-name.ts';
 
 export interface Credentials {
   /** The provider key of each role that was asked for; null where none is needed or there is none. */
@@ -76,6 +77,13 @@ function keyOf(config: Config, environment: Environment, role: AgentRole, findin
   const agent = config.llm.agents[role];
   const local = staysHere(agent);
   const mapping = mappingOf(environment, role, findings);
+  if (mapping !== null && !isVariableName(mapping.secret)) {
+    findings.problem(fromVariable(mapping.variable), `\`${mapping.variable}\` ${VARIABLE_NAME_RULE}`, {
+      keyPath: `llm.agents.${role}`,
+      hint: `Put the key into a variable of its own, for example OPENAI_API_KEY, and set ${mapping.variable}=OPENAI_API_KEY.`,
+    });
+    return null;
+  }
   if (mapping !== null) {
     const key = readSecret(environment, mapping.secret);
     if (key === null && !local) reportMissingSecret(role, mapping, findings);

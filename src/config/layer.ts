@@ -79,8 +79,15 @@ export function reportUnknown(
   );
   findings.problem(origin, `Unknown key \`${path}\`.`, {
     keyPath: path,
-    hint: near === null ? `Keys here: ${siblings.join(', ')}.` : `Did you mean \`${near}\`?`,
+    hint: unknownHint(path, near, siblings),
   });
+}
+
+function unknownHint(path: string, near: string | null, siblings: readonly string[]): string {
+  if (near === null) return `Keys here: ${siblings.join(', ')}.`;
+  return near === path
+    ? `Write it as sections: \`${path.split('.').join(': {')}: …${'}'.repeat(path.split('.').length - 1)}\`.`
+    : `Did you mean \`${near}\`?`;
 }
 
 const keysBelow = (prefix: string): string =>

@@ -32,8 +32,9 @@ export function parseYaml(text: string, file: string, findings: Findings): MapNo
     logLevel: 'silent',
   });
   const root: Origin = { type: 'file', file, line: 1 };
+  const before = findings.problems.length;
   reportSyntax(document, text, lines, file, findings);
-  if (findings.problems.length > 0) return emptyMap(root);
+  if (findings.problems.length > before) return emptyMap(root);
   if (document.contents === null) return emptyMap(root);
   const node = new YamlReader(file, lines, findings).read(document.contents);
   if (node.type === 'map') return node;

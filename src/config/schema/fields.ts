@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Secret } from '../secret.ts';
+import { isVariableName, VARIABLE_NAME_RULE } from '../variable-name.ts';
 
 /**
  * What a key needs beyond its zod schema: how text is read into it, and what the documentation and
@@ -100,6 +101,14 @@ export const textOf = (fallback: string, pattern: RegExp, rule: string, descript
     .refine((value) => value === '' || pattern.test(value))
     .default(fallback)
     .register(keyMeta, { kind: 'text', description, type: 'text', rule });
+
+/** The name of a variable that holds a key. */
+export const variableName = (description: string) =>
+  z
+    .string()
+    .refine((value) => value.trim() === '' || isVariableName(value.trim()))
+    .default('')
+    .register(keyMeta, { kind: 'text', description, type: 'text', rule: VARIABLE_NAME_RULE, secret: true });
 
 export const nullableText = (description: string) =>
   z.string().nullable().default(null).register(keyMeta, { kind: 'text', description, type: 'text or null' });

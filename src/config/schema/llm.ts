@@ -15,6 +15,7 @@ import {
   text,
   texts,
   textsByName,
+  variableName,
 } from './fields.ts';
 
 /** The roles that a model plays; the same words as the dialogue's `Role`. */
@@ -53,7 +54,7 @@ export const endpointSchema = z
         rule: 'must be a URL that starts with http:// or https://.',
       }),
     api_key: secretText('Key of this endpoint. Better: `api_key_env`.', 'all'),
-    api_key_env: text('', 'Name of the environment variable that holds the key of this endpoint.'),
+    api_key_env: variableName('Name of the environment variable that holds the key of this endpoint.'),
     weight: decimal(1, { min: 1e-6 }, 'Share of the traffic, relative to the other endpoints.'),
     max_in_flight: nullableInteger(
       { min: 0 },

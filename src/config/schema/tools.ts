@@ -8,6 +8,7 @@ import {
   nullableText,
   section,
   text,
+  variableName,
 } from './fields.ts';
 
 const EMBEDDING_MODEL = 'sentence-transformers/all-MiniLM-L6-v2';
@@ -20,7 +21,7 @@ const embeddings = section('Embeddings, for hybrid search.', {
   ),
   model: text(EMBEDDING_MODEL, 'Embedding model.'),
   base_url: text('', 'URL of the embeddings API, with its `/v1`; for `endpoint`.'),
-  api_key_env: text('', 'Name of the environment variable that holds the key of the embeddings API.'),
+  api_key_env: variableName('Name of the environment variable that holds the key of the embeddings API.'),
   dimensions: nullableInteger(
     { above: 0 },
     'Length of the vectors to ask the endpoint for; null = as the model gives them.',
@@ -43,7 +44,7 @@ const reranker = section('A second look at what the search found.', {
     { qwen3: 'cross_encoder' },
   ),
   base_url: text('', 'URL of the rerank API, with its `/v1`; for `endpoint`.'),
-  api_key_env: text('', 'Name of the environment variable that holds the key of the rerank API.'),
+  api_key_env: variableName('Name of the environment variable that holds the key of the rerank API.'),
   instruction: text(
     'Judge whether the passage answers the question; prefer passages that state the needed facts themselves.',
     'Instruction for models that take one.',

@@ -4,7 +4,7 @@ import { customaryKeyVariable, isLoopback } from '../../../src/config/provider-k
 import { checkRequirements } from '../../../src/config/requirements.ts';
 import { problemsError, type ConfigProblem } from '../../../src/config/problem.ts';
 import { providerNamed } from '../../../src/llm/providers.ts';
-import { load } from './project.ts';
+import { load, refused } from './project.ts';
 
 const MODELS = 'agents: {user: {model: a}, assistant: {model: b}, judge: {model: c}}';
 const resolve = (yaml: string, env: Record<string, string> = {}, roles = ['user', 'assistant'] as const) =>
@@ -48,6 +48,19 @@ describe('mapping variables', () => {
     );
     expect(problems.map(({ variable }) => variable)).toEqual(['LLM_USER_API_KEY_ENV', 'K']);
   });
+});
+
+test('a key where its variable should be named is refused without being shown (I8)', () => {
+  for (const key of ['sk-proj-hunter2', 'gsk_hunter2hunter2', 'hf_hunter2']) {
+    const { problems } = resolve('', { LLM_USER_API_KEY_ENV: key, LLM_ASSISTANT_API_KEY_ENV: 'K', K: 'k' });
+    expect(text(problems)).toContain(
+      '`LLM_USER_API_KEY_ENV` must be the name of an environment variable, not the key itself.',
+    );
+    expect(text(problems)).not.toContain('hunter2');
+    const yaml = `llm: {routing: {endpoints: [{base_url: "http://a/v1", api_key_env: ${key}}]}}`;
+    expect(refused(yaml).message).toContain('not the key itself');
+    expect(refused(yaml).message).not.toContain('hunter2');
+  }
 });
 
 describe('the customary variable of a provider', () => {

@@ -156,6 +156,7 @@ test('G10: unknown keys are reported with the nearest known one', () => {
     'Did you mean `saving.hf_push.clean_remote`?',
   );
   expect(refused('run: {zzzzzzzz: 3}').message).toContain('Keys here: batch_size');
+  expect(refused('run.batch_size: 3').message).toContain('Write it as sections: `run: {batch_size: …}`');
 });
 
 describe('G11: there is no interpolation, and that is said', () => {
