@@ -42,6 +42,7 @@ class OpenAiModel implements ModelPort {
   readonly endpoints: readonly EndpointSpec[];
   readonly #byName: ReadonlyMap<string, ModelEndpoint>;
   readonly #roles: Readonly<Record<Role, RoleSettings>>;
+  readonly #timeoutsMs: Readonly<Record<Role, number>>;
   readonly #logger: Logger;
   readonly #agent: Agent;
 
@@ -60,6 +61,11 @@ class OpenAiModel implements ModelPort {
       endpoints.map((config) => [config.name, new ModelEndpoint(config, this.#agent, clock, formats)]),
     );
     invariant(this.#byName.size === endpoints.length, 'endpoint names are unique');
+    const longest = (role: Role): number => {
+      const serving = [...this.#byName.values()].filter(({ config }) => config.roles.includes(role));
+      return Math.max(0, ...serving.map((endpoint) => endpoint.timeoutMs(roles[role])));
+    };
+    this.#timeoutsMs = { user: longest('user'), assistant: longest('assistant'), judge: longest('judge') };
   }
 
   usedName(role: Role, endpoint?: string): string {
@@ -72,10 +78,7 @@ class OpenAiModel implements ModelPort {
 
   /** The longest that any endpoint of the role may take. */
   timeoutMs(role: Role): number {
-    const limits = [...this.#byName.values()]
-      .filter(({ config }) => config.roles.includes(role))
-      .map((endpoint) => endpoint.timeoutMs(this.#roles[role]));
-    return Math.max(0, ...limits);
+    return this.#timeoutsMs[role];
   }
 
   maxRetries(role: Role): number | null {

@@ -81,9 +81,7 @@ describe('what may succeed later', () => {
     ['409', 409, {}, { rateLimited: false }],
     ['425', 425, {}, { rateLimited: false }],
   ])('%s', async (_name, status, headers, expected) => {
-    const outcome = await attemptAt((_, response) =>
-      sendJson(response, status, apiError('busy'), headers),
-    );
+    const outcome = await attemptAt((_, response) => sendJson(response, status, apiError('busy'), headers));
     expect(outcome).toMatchObject({
       type: 'retry_later',
       status,

@@ -230,11 +230,11 @@ describe('a call ends without an answer', () => {
       request(),
       options,
     );
-    let ended = false;
-    const watched = call.catch((error: unknown) => error).finally(() => (ended = true));
-    while (!ended) {
-      await until(() => ended || (clock.nextAtMs ?? Number.POSITIVE_INFINITY) <= 121_000);
-      if (!ended) clock.advance((clock.nextAtMs ?? 0) - clock.now());
+    const state = { ended: false };
+    const watched = call.catch((error: unknown) => error).finally(() => (state.ended = true));
+    while (!state.ended) {
+      await until(() => state.ended || (clock.nextAtMs ?? Number.POSITIVE_INFINITY) <= 121_000);
+      if (!state.ended) clock.advance((clock.nextAtMs ?? 0) - clock.now());
     }
     expect(await watched).toMatchObject({
       code: 'endpoint',
@@ -252,11 +252,11 @@ describe('a call ends without an answer', () => {
     const clock = new SimulatedClock();
     const calls = callsOver({ endpoints: [endpointAt(server.url)], clock, patienceMs: 60_000 });
     const poison = calls.call(request('user', { messages: [{ role: 'user', content: 'poison' }] }), options);
-    let ended = false;
-    void poison.finally(() => (ended = true));
-    while (!ended) {
-      await until(() => ended || clock.pending > 0);
-      if (ended) break;
+    const state = { ended: false };
+    void poison.finally(() => (state.ended = true));
+    while (!state.ended) {
+      await until(() => state.ended || clock.pending > 0);
+      if (state.ended) break;
       clock.advance(Math.min(5_000, Math.max(0, (clock.nextAtMs ?? 0) - clock.now())));
       expect(await calls.call(request(), options)).toMatchObject({ type: 'answered' });
     }

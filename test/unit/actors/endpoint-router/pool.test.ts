@@ -412,7 +412,7 @@ test('whatever happens: never over a limit, no ticket decided twice or lost, all
       // The endpoints recover: everything that still waits is granted, or passes its deadline.
       for (let round = 0; open.size + held.size > 0; round += 1) {
         expect(round).toBeLessThan(1_000);
-        for (const ticket of [...held.keys()]) release(ticket, ok);
+        for (const ticket of held.keys()) release(ticket, ok);
         nowMs = Math.max(nowMs, pool.nextWakeMs(nowMs) ?? nowMs);
         take(pool.tick(nowMs));
       }
