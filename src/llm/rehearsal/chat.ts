@@ -12,7 +12,8 @@ import { type RehearsalOptions, servedModels } from './options.ts';
 import type { PassageTexts } from './passage-text.ts';
 import type { PrefixCache } from './prefix-cache.ts';
 import { estimateTokens, renderPrompt, requestKey } from './request-key.ts';
-import type { Arrival, Outcome, RequestLog } from './request-log.ts';
+import type { Arrival, Outcome } from './request-entry.ts';
+import type { RequestLog } from './request-log.ts';
 import { type RehearsedRole, recogniseRole } from './role.ts';
 
 /** What a server's chat calls share. */

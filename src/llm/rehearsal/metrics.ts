@@ -1,4 +1,4 @@
-import type { RehearsalStats } from './request-log.ts';
+import type { RehearsalStats } from './request-counts.ts';
 
 /** Prometheus text with the names that vLLM uses, so that what watches a vLLM server can watch this one. */
 export function metricsText(stats: RehearsalStats): string {

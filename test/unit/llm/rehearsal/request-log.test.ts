@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { LogEntry } from '../../../../src/llm/rehearsal/request-log.ts';
+import type { LogEntry } from '../../../../src/llm/rehearsal/request-entry.ts';
 import { startRehearsal } from '../../../../src/llm/rehearsal/server.ts';
 import { call, chat, questionMessages, rehearsing } from './rehearsed-calls.ts';
 
