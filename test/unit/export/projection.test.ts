@@ -132,7 +132,54 @@ describe('projection', () => {
     expect(await contents(out)).toEqual(expected);
   });
 
-  test('a kill during a rebuild starts it again', async () => {
+  test('A15 a torn line is cut off also when nothing follows it', async () => {
+    const expected = await undisturbed(4);
+    await project(arrayStore(4));
+    for (const name of LINE_FILES)
+      await appendFile(join(out, name), `{"conversation_id": "${'h'.repeat(50_000)}`);
+    await project(arrayStore(4));
+    expect(await contents(out)).toEqual(expected);
+  });
+
+  test('a rebuild with other columns that was killed is done at the next start', async () => {
+    const columns = { ...DEFAULT_COLUMNS, messages: 'the_conversation_as_a_list_of_messages', judge: 'j' };
+    const folder = join(root, 'renamed', 'outputs');
+    await project(arrayStore(5), { outputDir: folder, projectRoot: join(root, 'renamed'), columns });
+    const expected = await contents(folder);
+    let step = 1; // Before step 0 nothing has been announced, and the old files are whole.
+    for (let finished = false; !finished; step += 1) {
+      await rm(out, { recursive: true, force: true });
+      await project(arrayStore(5));
+      const projection = await openProjection(
+        optionsFor(arrayStore(5), { columns, onStep: killAt(step).onStep }),
+      );
+      finished = await projection.rebuild().then(
+        () => true,
+        () => false,
+      );
+      await projection.close();
+      await project(arrayStore(5), { columns });
+      expect(await contents(out), `killed at step ${step}`).toEqual(expected);
+    }
+    expect(step).toBeGreaterThan(15);
+  });
+
+  test('a rebuild that failed is done by the next catch-up of the same process', async () => {
+    const columns = { ...DEFAULT_COLUMNS, messages: 'the_conversation_as_a_list_of_messages' };
+    await project(arrayStore(5), { columns });
+    let failAt = 'replace turns.jsonl';
+    const onStep = (step: string): void => {
+      if (step === failAt) throw new Killed(step);
+    };
+    const projection = await openProjection(optionsFor(arrayStore(5), { onStep }));
+    await expect(projection.rebuild()).rejects.toThrow(Killed);
+    failAt = '';
+    await projection.catchUp();
+    await projection.close();
+    expect(await contents(out)).toEqual(await undisturbed(5));
+  });
+
+  test('a kill during a repair starts it again', async () => {
     const expected = await undisturbed(9);
     await project(arrayStore(9));
     let step = 0;
