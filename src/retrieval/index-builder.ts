@@ -47,6 +47,8 @@ export interface IndexOptions {
   readonly skipIfUnchanged: boolean;
   /** null: full-text search only. */
   readonly embedder: Embedder | null;
+  /** Vectors get a graph index from this many passages on. Default 20,000. */
+  readonly vectorIndexRows?: number;
   readonly logger: Logger;
   readonly signal?: AbortSignal;
 }
@@ -199,7 +201,7 @@ async function buildTable(
       ]);
     const progress = { done: files.length, total: files.length, passages: sums.passages };
     report({ phase: 'index', ...progress });
-    await table.finish();
+    await table.finish(options.vectorIndexRows);
     report({ phase: 'swap', ...progress });
     const manifest: Manifest = { identity, table: name, ...sums, checkedAtMs, files };
     await writeManifest(options.persistDir, manifest);

@@ -32,6 +32,8 @@ export interface Scripted {
   readonly status: number;
   readonly headers?: Record<string, string>;
   readonly body: string;
+  /** Sends the headers and then nothing more. */
+  readonly stalls?: boolean;
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Record<string, unknown>> {
@@ -51,6 +53,7 @@ export async function serve(
     requests.push(request);
     const scripted = script.shift() ?? null;
     response.writeHead(scripted?.status ?? 200, { 'content-type': 'application/json', ...scripted?.headers });
+    if (scripted?.stalls === true) return void response.flushHeaders();
     response.end(scripted?.body ?? JSON.stringify(answer(request)));
   };
   const server = createServer((incoming, response) => void handle(incoming, response));
