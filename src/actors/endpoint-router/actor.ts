@@ -8,13 +8,9 @@ import type {
   ReplyTo,
 } from '../runtime/types.ts';
 import type { EndpointStats } from './endpoint-state.ts';
-import { type Decision, Pool, type PoolOptions } from './pool.ts';
-import {
-  acquireCancelled,
-  type EndpointRouter,
-  type PermitReply,
-  PoolAlarm,
-} from './router.ts';
+import type { Decision } from './permits.ts';
+import { Pool, type PoolOptions } from './pool.ts';
+import { acquireCancelled, type EndpointRouter, type PermitReply, PoolAlarm } from './router.ts';
 import { decodeRouterMessage, type RouterMessage, type RouterReply } from './router-messages.ts';
 
 /** Every open call of a window has one message here at most. */

@@ -17,6 +17,7 @@ export interface Effort {
 
 const BACKOFF_MIN_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
+
 export const startEffort = (startedAtMs: number): Effort => ({
   startedAtMs,
   failures: 0,

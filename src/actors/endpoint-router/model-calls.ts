@@ -9,13 +9,7 @@ import type { EndpointStats, PermitOutcome } from './endpoint-state.ts';
 import { acquireCancelled, type EndpointRouter, type PermitReply, type RouterRejection } from './router.ts';
 
 export type CallResult =
-  | {
-      readonly type: 'answered';
-      readonly answer: ModelAnswer;
-      /** What records call the model that answered. */
-      readonly usedName: string;
-      readonly retries: number;
-    }
+  | { readonly type: 'answered'; readonly answer: ModelAnswer; readonly retries: number }
   /** This request will not be answered; others may. */
   | { readonly type: 'refused'; readonly reason: string };
 
@@ -127,12 +121,7 @@ class Calls implements ModelCalls {
       case 'answered':
         this.#sawAnswer(role);
         this.#counters.answered(outcome.answer);
-        return {
-          type: 'answered',
-          answer: outcome.answer,
-          usedName: this.#options.port.usedName(role, endpoint),
-          retries: effort.retries,
-        };
+        return { type: 'answered', answer: outcome.answer, retries: effort.retries };
       case 'refused':
         this.#sawAnswer(role);
         return this.#refuse(outcome.reason);

@@ -3,6 +3,7 @@ import type { EndpointSpec } from '../../ports/model.ts';
 import { choose, type Strategy } from './choose.ts';
 import { EndpointState, type EndpointStats, type PermitOutcome, type Unusable } from './endpoint-state.ts';
 import { Heap, type HeapEntry } from './heap.ts';
+import type { Decision, PermitRequest, Rejection } from './permits.ts';
 
 /**
  * The permits of all endpoints: who may send a request where, and who waits. No clock, no I/O: time
@@ -25,32 +26,6 @@ export interface PoolOptions {
   /** Waiting requests, all roles together. @default 100 000 */
   readonly queueCapacity?: number;
 }
-
-export interface PermitRequest {
-  /** Unique; names the request until its permit is released. */
-  readonly ticket: string;
-  readonly role: Role;
-  readonly conversation: string;
-  /** Smaller goes first. */
-  readonly priority: number;
-  /** Rejected when no permit was to be had until then. */
-  readonly deadlineAtMs: number;
-  /** A permit that is not back after this long is taken back: its holder is gone. */
-  readonly leaseMs: number;
-  readonly avoid: string | null;
-}
-
-export type Rejection =
-  /** `resumesInMs`: when an endpoint that asked for a pause will be asked again, if one did. */
-  | { readonly type: 'deadline'; readonly resumesInMs: number | null }
-  | { readonly type: 'queue_full' }
-  | { readonly type: 'no_endpoint' }
-  | { readonly type: 'unusable'; readonly reason: string; readonly status: number }
-  | { readonly type: 'cancelled' };
-
-export type Decision =
-  | { readonly type: 'granted'; readonly ticket: string; readonly endpoint: string }
-  | { readonly type: 'rejected'; readonly ticket: string; readonly rejection: Rejection };
 
 interface Ticket {
   readonly request: PermitRequest;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ROLES } from '../../dialogue/chat.ts';
 import type { ActorRef, ReplyTo } from '../runtime/types.ts';
 import type { EndpointStats, PermitOutcome } from './endpoint-state.ts';
-import type { Rejection } from './pool.ts';
+import type { Rejection } from './permits.ts';
 import type { PermitWish } from './router.ts';
 
 /** Plain values only: one router serves callers on every node. */

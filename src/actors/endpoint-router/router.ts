@@ -2,7 +2,8 @@ import type { Role } from '../../dialogue/chat.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { EndpointStats, PermitOutcome } from './endpoint-state.ts';
-import type { Decision, PermitRequest, Pool, Rejection } from './pool.ts';
+import type { Decision, PermitRequest, Rejection } from './permits.ts';
+import type { Pool } from './pool.ts';
 
 /** A wish for a permit; times are spans, because the router may live on another machine's clock. */
 export interface PermitWish extends Pick<PermitRequest, 'conversation' | 'priority' | 'avoid'> {

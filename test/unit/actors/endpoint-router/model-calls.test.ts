@@ -87,7 +87,6 @@ describe('a call is answered in the end', () => {
     expect(await calls.call(request(), options)).toMatchObject({
       type: 'answered',
       retries: 2,
-      usedName: 'openai/m1',
     });
     expect(await calls.stats()).toMatchObject({
       calls: 1,

@@ -1,11 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  type Decision,
-  type PermitRequest,
-  Pool,
-  type PoolOptions,
-} from '../../../../src/actors/endpoint-router/pool.ts';
+import type { Decision, PermitRequest } from '../../../../src/actors/endpoint-router/permits.ts';
+import { Pool, type PoolOptions } from '../../../../src/actors/endpoint-router/pool.ts';
 import type { PermitOutcome } from '../../../../src/actors/endpoint-router/endpoint-state.ts';
 import { ROLES } from '../../../../src/dialogue/chat.ts';
 import type { EndpointSpec } from '../../../../src/ports/model.ts';
@@ -359,19 +355,25 @@ const systems = fc.record({
   script: fc.array(moves, { maxLength: 150 }),
 });
 
-test('whatever happens: never over a limit, no ticket decided twice or lost, all served when the endpoints recover', () => {
+test('whatever happens: never over a limit, no ticket decided twice or lost, nobody overtaken, all served when the endpoints recover', () => {
   fc.assert(
     fc.property(systems, ({ limits, strategy, script }) => {
       const endpoints = limits.map((maxInFlight, index) => spec(`e${index}`, { maxInFlight }));
       const pool = new Pool({ endpoints, strategy });
-      const open = new Set<string>();
+      /** What waits, and the class in which nobody may be overtaken; in order of asking. */
+      const open = new Map<string, string>();
       const held = new Map<string, string>();
       let nowMs = 0;
       let made = 0;
       const take = (decisions: readonly Decision[]): void => {
         for (const decision of decisions) {
-          expect(open.delete(decision.ticket)).toBe(true);
-          if (decision.type === 'granted') held.set(decision.ticket, decision.endpoint);
+          const place = open.get(decision.ticket);
+          expect(place).toBeDefined();
+          if (decision.type === 'granted') {
+            held.set(decision.ticket, decision.endpoint);
+            expect([...open].find(([, other]) => other === place)?.[0]).toBe(decision.ticket);
+          }
+          open.delete(decision.ticket);
         }
         for (const { name, maxInFlight } of endpoints) {
           expect([...held.values()].filter((endpoint) => endpoint === name).length).toBeLessThanOrEqual(
@@ -389,8 +391,8 @@ test('whatever happens: never over a limit, no ticket decided twice or lost, all
       for (const move of script) {
         if (move.type === 'ask') {
           made += 1;
-          open.add(`t${made}`);
           const { role, priority, conversation, avoid } = move;
+          open.set(`t${made}`, `${role} ${priority}`);
           take(
             pool.acquire(
               wish(`t${made}`, { role, priority, conversation, avoid, deadlineAtMs: nowMs + move.waitMs }),
@@ -401,7 +403,7 @@ test('whatever happens: never over a limit, no ticket decided twice or lost, all
           const ticket = picked([...held.keys()], move.pick);
           if (ticket !== undefined) release(ticket, move.outcome);
         } else if (move.type === 'cancel') {
-          const ticket = picked([...open, ...held.keys()], move.pick);
+          const ticket = picked([...open.keys(), ...held.keys()], move.pick);
           if (ticket !== undefined && held.delete(ticket)) take(pool.cancel(ticket, nowMs));
           else if (ticket !== undefined) take(pool.cancel(ticket, nowMs));
         } else {
