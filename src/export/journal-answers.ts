@@ -10,21 +10,18 @@ export type JournalAnswers = (
 ) => Promise<ReadonlyMap<number, unknown>>;
 
 /**
- * Reads the bodies from where they are kept once: the journal's `ModelAnswered` events.
+ * Reads the bodies from where they are kept once: the journal's events of model answers.
  * @throws DlgforgeError `store` when an answer that a record quotes is not there.
  */
 export function answersFromJournal(
-  journal: Pick<Journal, 'read'>,
+  journal: Pick<Journal, 'pick'>,
   persistenceIdOf: (conversation: CommittedConversation) => PersistenceId,
 ): JournalAnswers {
   return async (conversation, seqs) => {
     if (seqs.length === 0) return new Map();
     const id = persistenceIdOf(conversation);
-    const wanted = new Set(seqs);
     const bodies = new Map<number, unknown>();
-    for (const { seq, event } of await journal.read(id, Math.min(...seqs) - 1)) {
-      if (wanted.has(seq)) bodies.set(seq, bodyOf(event, id, seq));
-    }
+    for (const { seq, event } of await journal.pick(id, seqs)) bodies.set(seq, bodyOf(event, id, seq));
     for (const seq of seqs) if (!bodies.has(seq)) throw missing(id, seq);
     return bodies;
   };
@@ -32,7 +29,7 @@ export function answersFromJournal(
 
 function bodyOf(event: unknown, id: PersistenceId, seq: number): unknown {
   const { type, answer } = event as { readonly type?: unknown; readonly answer?: ModelAnswer };
-  if (type !== 'ModelAnswered' || answer === undefined) throw missing(id, seq);
+  if ((type !== 'ModelAnswered' && type !== 'LateAnswerKept') || answer === undefined) throw missing(id, seq);
   return answer.raw;
 }
 
