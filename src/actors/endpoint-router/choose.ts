@@ -31,7 +31,7 @@ export function choose(
   let best: EndpointState | null = null;
   let avoided: EndpointState | null = null;
   for (const endpoint of endpoints) {
-    if (!endpoint.serves(role, nowMs) || !endpoint.hasRoom(nowMs)) continue;
+    if (!endpoint.hasRoom(nowMs) || !endpoint.serves(role, nowMs)) continue;
     if (endpoint.spec.name === wish.avoid) avoided = endpoint;
     else if (best === null || better(endpoint, best)) best = endpoint;
   }
