@@ -11,11 +11,11 @@
  *   the database (see `presence.ts`); who comes at the wrong moment starts the server again.
  * - E4 The folder is whole or not there.
  */
-import { closeSync, mkdirSync, openSync, readSync, realpathSync, renameSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, mkdirSync, openSync, realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientConfig } from 'pg';
-import { DlgforgeError, isDlgforgeError } from '../kernel/errors.ts';
+import { DlgforgeError } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { findServerBinaries, type ServerBinaries } from './embedded/binaries.ts';
 import {
@@ -26,17 +26,27 @@ import {
   SERVER_USER,
   takeOver,
 } from './embedded/data-folder.ts';
-import { firstWorkingWay, LOCK_TAKEN, startServer, type StartedServer, waysFor } from './embedded/launch.ts';
+import {
+  firstWorkingWay,
+  LOCK_TAKEN,
+  type ServerEnd,
+  startServer,
+  type StartedServer,
+  waysToServe,
+} from './embedded/launch.ts';
 import {
   isServerOf,
   type Postmaster,
+  reachableSocketDir,
   readPostmaster,
   removeStalePidFile,
   signalServer,
 } from './embedded/postmaster.ts';
 import { Presence } from './embedded/presence.ts';
+import { beginLog, readLog } from './embedded/server-log.ts';
+import { SERVER_SETTINGS } from './embedded/settings.ts';
 import { isBusy, serverFault } from './embedded/server-fault.ts';
-import { isUnreachable } from './postgres/faults.ts';
+import { isTransient, reasonOf } from './postgres/faults.ts';
 
 export interface EmbeddedPostgresOptions {
   /** The project's state folder; the database is `postgres` below it. */
@@ -48,34 +58,23 @@ export interface EmbeddedPostgresOptions {
   readonly startTimeoutMs?: number;
 }
 
-/** Settings that make the server small; what makes it safe is on and stays on. */
-const SETTINGS: Readonly<Record<string, string>> = {
-  listen_addresses: '',
-  unix_socket_permissions: '0700',
-  fsync: 'on',
-  synchronous_commit: 'on',
-  full_page_writes: 'on',
-  shared_buffers: '64MB',
-  max_connections: '50',
-  max_wal_size: '256MB',
-  min_wal_size: '16MB',
-  wal_compression: 'on',
-  wal_level: 'minimal',
-  max_wal_senders: '0',
-  max_logical_replication_workers: '0',
-  jit: 'off',
-  max_parallel_workers_per_gather: '0',
-  log_checkpoints: 'off',
-  // A statement may hold a user's documents: none is ever logged.
-  log_min_error_statement: 'panic',
-  log_error_verbosity: 'terse',
-};
-
 const POLL_MS = 20;
 const STOP_TIMEOUT_MS = 30_000;
 /** A server that says it is ready but has lost its socket (a cleaner of temporary files) is replaced. */
 const SOCKET_LOST_MS = 3_000;
-const LOG_BYTES_MAX = 8 * 1024 * 1024;
+const KILLED_STARTS_MAX = 3;
+
+/** One way in, with what has been seen on it. */
+interface Attempt {
+  readonly deadlineMs: number;
+  started: StartedServer | null;
+  launches: number;
+  /** Where the log of the last launch begins. */
+  logStart: number;
+  noSocketSinceMs: number | null;
+  /** Why it has not worked so far. */
+  reason: string;
+}
 
 export class EmbeddedPostgres {
   readonly #dataDir: string;
@@ -127,26 +126,35 @@ export class EmbeddedPostgres {
   }
 
   async #enter(): Promise<void> {
-    const deadlineMs = Date.now() + (this.#options.startTimeoutMs ?? 120_000);
-    let started: StartedServer | null = null;
-    let logStart = 0;
-    let unreachableSinceMs = 0;
-    for (;;) {
-      const running = this.#running();
-      if (running !== null) {
-        if (await this.#tryEnter(running)) return;
-        unreachableSinceMs = this.#replaceUnreachable(running, unreachableSinceMs);
-      } else if (started === null) {
-        logStart = sizeOf(this.#logFile);
-        started = await this.#launch();
-      }
-      if (started?.exitCode() != null) {
-        this.#judgeExit(started.exitCode(), logStart);
-        started = null;
-      }
-      if (Date.now() > deadlineMs) throw this.#tooLate(logStart);
+    const attempt: Attempt = {
+      deadlineMs: Date.now() + (this.#options.startTimeoutMs ?? 120_000),
+      started: null,
+      launches: 0,
+      logStart: beginLog(this.#logFile),
+      noSocketSinceMs: null,
+      reason: 'it did not answer',
+    };
+    while (!(await this.#step(attempt))) {
+      if (Date.now() > attempt.deadlineMs) throw this.#tooLate(attempt);
       await sleep(POLL_MS);
     }
+  }
+
+  /** Looks, and does what is next; true when this process is in. */
+  async #step(attempt: Attempt): Promise<boolean> {
+    const running = this.#running();
+    if (running !== null) {
+      const socketDir = reachableSocketDir(running);
+      if (socketDir !== null) return await this.#tryEnter({ host: socketDir, port: running.port }, attempt);
+      this.#replaceWithoutSocket(running, attempt);
+    } else if (attempt.started === null) {
+      attempt.logStart = beginLog(this.#logFile);
+      attempt.started = await this.#launch();
+      attempt.launches += 1;
+    }
+    const end = attempt.started?.end() ?? null;
+    if (end !== null) await this.#afterEnd(end, attempt);
+    return false;
   }
 
   /** The server on the folder, or null when one has to be started. */
@@ -157,22 +165,20 @@ export class EmbeddedPostgres {
     return null;
   }
 
-  async #tryEnter(postmaster: Postmaster): Promise<boolean> {
-    if (postmaster.socketDir === '') return false;
-    const address = {
-      host: postmaster.socketDir,
-      port: postmaster.port,
-      user: SERVER_USER,
-      database: 'postgres',
-    };
+  async #tryEnter(
+    socket: { readonly host: string; readonly port: number },
+    attempt: Attempt,
+  ): Promise<boolean> {
+    const address = { ...socket, user: SERVER_USER, database: 'postgres' };
     try {
       this.#presence = await Presence.enter({ ...address, connectionTimeoutMillis: 10_000 });
       this.#address = address;
       return true;
     } catch (error) {
       // Starting, stopping, or gone while we looked: look again.
-      if (isUnreachable(error)) return false;
-      throw error;
+      if (!isTransient(error)) throw error;
+      attempt.reason = reasonOf(error);
+      return false;
     }
   }
 
@@ -182,10 +188,10 @@ export class EmbeddedPostgres {
       await createDataFolder(this.#dataDir, this.#binaries);
     }
     const owner = ownerOf(this.#dataDir) ?? { uid: 0, gid: 0 };
-    const way = firstWorkingWay(waysFor(owner), this.#binaries.postgres, dirname(this.#dataDir));
+    const way = firstWorkingWay(waysToServe(owner), this.#binaries.postgres, dirname(this.#dataDir));
     takeOver(this.#dataDir, way);
     const socketDir = makeSocketDir(this.#dataDir, way, this.#options.runtimeDir);
-    const settings = { ...SETTINGS, unix_socket_directories: socketDir };
+    const settings = { ...SERVER_SETTINGS, unix_socket_directories: socketDir };
     const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const log = openSync(this.#logFile, 'a', 0o600);
     try {
@@ -197,22 +203,31 @@ export class EmbeddedPostgres {
   }
 
   /** A server that we started has ended: somebody else was first, or it is a fault to report. */
-  #judgeExit(code: number | null, logStart: number): void {
-    const output = readFrom(this.#logFile, logStart);
-    if (code === LOCK_TAKEN || code === 0 || isBusy(output)) return;
-    throw serverFault(output, this.#dataDir, this.#binaries.packageName);
+  async #afterEnd(end: ServerEnd, attempt: Attempt): Promise<void> {
+    const output = readLog(this.#logFile, attempt.logStart);
+    const killed = end.code === null && attempt.launches <= KILLED_STARTS_MAX;
+    if (end.code !== LOCK_TAKEN && end.code !== 0 && !killed && !isBusy(output)) {
+      throw serverFault(
+        `${output}\n${end.code === null ? end.reason : ''}`,
+        this.#dataDir,
+        this.#binaries.packageName,
+      );
+    }
+    attempt.started = null;
+    attempt.reason = end.code === LOCK_TAKEN ? 'another server has its lock' : end.reason;
+    await sleep(Math.min(1_000, 25 * 2 ** Math.min(attempt.launches, 6)));
   }
 
-  #replaceUnreachable(postmaster: Postmaster, sinceMs: number): number {
-    const now = Date.now();
-    if (postmaster.status !== 'ready') return 0;
-    if (sinceMs === 0) return now;
-    if (now - sinceMs > SOCKET_LOST_MS) {
-      this.#say('warn', 'the embedded database has lost its socket; starting it again');
-      signalServer(this.#dataDir, postmaster.pid, 'SIGINT');
-      return now;
+  #replaceWithoutSocket(postmaster: Postmaster, attempt: Attempt): void {
+    if (postmaster.status !== 'ready') {
+      attempt.noSocketSinceMs = null;
+      return;
     }
-    return sinceMs;
+    attempt.noSocketSinceMs ??= Date.now();
+    if (Date.now() - attempt.noSocketSinceMs < SOCKET_LOST_MS) return;
+    this.#say('warn', 'the embedded database has lost its socket; starting it again');
+    signalServer(this.#dataDir, postmaster.pid, 'SIGINT');
+    attempt.noSocketSinceMs = null;
   }
 
   async #stop(): Promise<void> {
@@ -239,42 +254,18 @@ export class EmbeddedPostgres {
     return true;
   }
 
-  #tooLate(logStart: number): DlgforgeError {
-    const output = readFrom(this.#logFile, logStart);
+  #tooLate(attempt: Attempt): DlgforgeError {
+    const output = readLog(this.#logFile, attempt.logStart);
     return new DlgforgeError(
       'store',
-      `The embedded database in ${this.#dataDir} is not ready after its time. If a process in another container ` +
-        'uses this folder, stop that one; otherwise see postgres.log beside the folder, or set store.postgres.dsn.',
+      `The embedded database in ${this.#dataDir} is not ready after its time: ${attempt.reason}. If a process in ` +
+        'another container uses this folder, stop that one; otherwise see postgres.log beside the folder, or set ' +
+        'store.postgres.dsn.',
       { retryable: true, details: { output: output.slice(-2_000) } },
     );
   }
 
   #say(level: 'info' | 'warn', message: string): void {
     this.#options.logger.log(level, 'store', `[store] ${message}`);
-  }
-}
-
-/** Bytes in the log; a long one is put aside first, so that at most two of them are kept. */
-function sizeOf(logFile: string): number {
-  const size = statSync(logFile, { throwIfNoEntry: false })?.size ?? 0;
-  if (size <= LOG_BYTES_MAX) return size;
-  renameSync(logFile, join(dirname(logFile), `${basename(logFile)}.1`));
-  return 0;
-}
-
-function readFrom(logFile: string, start: number): string {
-  const buffer = Buffer.alloc(16_384);
-  let file: number;
-  try {
-    file = openSync(logFile, 'r');
-  } catch (error) {
-    if (isDlgforgeError(error)) throw error;
-    // The log is only for the wording of an error; without it the error is less telling.
-    return '';
-  }
-  try {
-    return buffer.toString('utf8', 0, readSync(file, buffer, 0, buffer.length, start));
-  } finally {
-    closeSync(file);
   }
 }

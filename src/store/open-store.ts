@@ -84,17 +84,22 @@ function dsnSource(dsn: string): ConnectionSource {
 
 /** Host, port and database; never the user's password (I8). */
 function describe(dsn: string): string {
+  if (!/^(postgres(ql)?:\/\/|socket:)/i.test(dsn)) throw unreadableDsn();
   try {
     const client = new Client({ connectionString: dsn });
     return `Postgres at ${client.host}:${client.port}, database ${client.database ?? client.user ?? ''}`;
   } catch {
     // pg's error repeats the DSN, password and all; it must not travel on as a cause.
-    throw new DlgforgeError(
-      'store',
-      'store.postgres.dsn cannot be read. It has the form postgres://user:password@host:5432/database; ' +
-        'special characters in the password are written as %XX.',
-    );
+    throw unreadableDsn();
   }
+}
+
+function unreadableDsn(): DlgforgeError {
+  return new DlgforgeError(
+    'store',
+    'store.postgres.dsn cannot be read. It has the form postgres://user:password@host:5432/database; ' +
+      'special characters in the password are written as %XX.',
+  );
 }
 
 async function firstConnection(

@@ -21,10 +21,7 @@ export function startProcess(
   options: SpawnOptions = {},
 ): TestProcess {
   const path = join(import.meta.dirname, script);
-  const child = spawn(process.execPath, [path, ...args], {
-    ...options,
-    stdio: 'pipe',
-  }) as ChildProcessWithoutNullStreams;
+  const child = spawn(process.execPath, [path, ...args], { ...options, stdio: 'pipe' });
   const lines: string[] = [];
   let errors = '';
   child.stderr.on('data', (chunk: Buffer) => {

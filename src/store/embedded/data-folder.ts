@@ -24,7 +24,7 @@ import { basename, dirname, join } from 'node:path';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import { sha256 } from '../../kernel/hash.ts';
 import type { ServerBinaries } from './binaries.ts';
-import { firstWorkingWay, runProgram, type Way, waysFor } from './launch.ts';
+import { firstWorkingWay, type Owner, runProgram, type Way, waysToMake } from './launch.ts';
 import { serverFault } from './server-fault.ts';
 
 export const SERVER_USER = 'dlgforge';
@@ -33,7 +33,7 @@ export const SERVER_USER = 'dlgforge';
 const SOCKET_DIR_BYTES_MAX = 88;
 
 /** The folder's owner decides how it is opened; null while there is no database. */
-export function ownerOf(dataDir: string): { readonly uid: number; readonly gid: number } | null {
+export function ownerOf(dataDir: string): Owner | null {
   const version = statOrNull(join(dataDir, 'PG_VERSION'));
   if (version !== null) return checkedOwner(dataDir, version);
   const folder = statOrNull(dataDir);
@@ -49,7 +49,7 @@ export async function createDataFolder(dataDir: string, binaries: ServerBinaries
   const parent = dirname(dataDir);
   mkdirSync(parent, { recursive: true });
   sweepUnfinished(dataDir);
-  const way = firstWorkingWay(waysFor(statSync(parent)), binaries.postgres, parent);
+  const way = firstWorkingWay(waysToMake(statSync(parent)), binaries.postgres, parent);
   const temporary = `${dataDir}.new-${process.pid}-${Math.random().toString(36).slice(2, 8)}`;
   try {
     mkdirSync(temporary, { mode: 0o700 });
@@ -145,7 +145,7 @@ function isRunning(pid: number): boolean {
   }
 }
 
-function checkedOwner(dataDir: string, stats: Stats): { readonly uid: number; readonly gid: number } {
+function checkedOwner(dataDir: string, stats: Stats): Owner {
   const me = process.getuid?.() ?? 0;
   if (me !== 0 && stats.uid !== me) {
     throw new DlgforgeError(

@@ -7,13 +7,14 @@ import { type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { DlgforgeError, isDlgforgeError, unreachable } from '../../kernel/errors.ts';
+import { DlgforgeError, unreachable } from '../../kernel/errors.ts';
 
 export type Way =
   | { readonly type: 'direct' }
   | { readonly type: 'namespace'; readonly innerUid: number }
   | { readonly type: 'as_user'; readonly uid: number; readonly gid: number };
 
+const DIRECT: Way = { type: 'direct' };
 const NOBODY: Way = { type: 'as_user', uid: 65534, gid: 65534 };
 
 /** Nothing of ours is in a server's environment: no key, no proxy, no locale (I8). */
@@ -23,14 +24,27 @@ const SERVER_ENV: Readonly<Record<string, string>> = {
   TZ: 'UTC',
 };
 
-/** Every way in which this user could run a server on files of `owner`, best first. */
-export function waysFor(owner: { readonly uid: number; readonly gid: number }): readonly Way[] {
-  const me = process.getuid?.() ?? 0;
-  const namespace: Way = { type: 'namespace', innerUid: ordinaryUid() };
-  // initdb looks its user up by number; a user without a name (as containers have) borrows one.
-  if (me !== 0) return hasName() ? [{ type: 'direct' }, namespace] : [namespace, { type: 'direct' }];
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Ways to make a database in a folder of `owner`, best first. */
+export function waysToMake(owner: Owner): readonly Way[] {
+  // initdb looks its user up; a user without a name (as containers have) borrows the number of one.
+  const named = namedUids();
+  if (myUid() !== 0) return hasName() ? [DIRECT, namespaceWay(named)] : [namespaceWay(named), DIRECT];
   const asOwner: Way = { type: 'as_user', uid: owner.uid, gid: owner.gid };
-  return owner.uid === 0 ? [namespace, NOBODY] : [asOwner];
+  return named.includes(owner.uid) && owner.uid !== 0
+    ? [asOwner, namespaceWay(named), NOBODY]
+    : [namespaceWay(named), NOBODY];
+}
+
+/** Ways to run a server on files of `owner`, best first. */
+export function waysToServe(owner: Owner): readonly Way[] {
+  const namespace = namespaceWay(namedUids());
+  if (myUid() !== 0) return [DIRECT, namespace];
+  return owner.uid === 0 ? [namespace, NOBODY] : [{ type: 'as_user', uid: owner.uid, gid: owner.gid }];
 }
 
 /** The first way in which the server program runs and reaches `folder`. @throws DlgforgeError `store`. */
@@ -41,7 +55,7 @@ export function firstWorkingWay(ways: readonly Way[], postgres: string, folder: 
     if (failure === null) return way;
     failures.push(`${nameOf(way)}: ${failure}`);
   }
-  const as = process.getuid?.() === 0 ? 'Postgres refuses to run as root. ' : '';
+  const as = myUid() === 0 ? 'Postgres refuses to run as root. ' : '';
   throw new DlgforgeError(
     'store',
     `The embedded database cannot run here. ${as}Run dlgforge as an ordinary user, or set store.postgres.dsn ` +
@@ -70,7 +84,13 @@ export async function runProgram(
 
 export interface StartedServer {
   /** Null while it runs. */
-  exitCode(): number | null;
+  end(): ServerEnd | null;
+}
+
+export interface ServerEnd {
+  /** Null when a signal ended it. */
+  readonly code: number | null;
+  readonly reason: string;
 }
 
 /** Exit code of a start that found the folder's lock taken. */
@@ -101,15 +121,15 @@ export function startServer(
     detached: true,
     stdio: ['ignore', logFd, logFd],
   });
-  let ended: number | null = null;
-  child.once('exit', (code) => {
-    ended = code ?? -1;
+  let end: ServerEnd | null = null;
+  child.once('exit', (code, signal) => {
+    end = { code, reason: signal ?? `exit code ${code}` };
   });
-  child.once('error', () => {
-    ended = -1;
+  child.once('error', (error) => {
+    end = { code: null, reason: error.message };
   });
   child.unref();
-  return { exitCode: () => ended };
+  return { end: () => end };
 }
 
 function lockPrefix(lockFile: string): readonly string[] {
@@ -154,21 +174,26 @@ function nameOf(way: Way): string {
 function hasName(): boolean {
   try {
     return userInfo().username !== '';
-  } catch (error) {
-    // Node reports a number without a passwd entry as a system error.
-    if (error instanceof Error && !isDlgforgeError(error)) return false;
-    throw error;
+  } catch {
+    // How Node reports a number that has no entry.
+    return false;
   }
 }
 
-/** An ordinary user number that has a name on this system. */
-function ordinaryUid(): number {
-  const uids = readPasswd()
-    .split('\n')
-    .map((line) => Number(line.split(':')[2]))
-    .filter((uid) => Number.isInteger(uid) && uid > 0);
-  return uids.find((uid) => uid === 65534) ?? uids[0] ?? 65534;
+/** Maps this user to an ordinary number that has a name. */
+function namespaceWay(named: readonly number[]): Way {
+  const ordinary = named.filter((uid) => uid > 0);
+  return { type: 'namespace', innerUid: ordinary.includes(65534) ? 65534 : (ordinary[0] ?? 65534) };
 }
+
+function namedUids(): readonly number[] {
+  return readPasswd()
+    .split('\n')
+    .map((line) => Number(line.split(':')[2] ?? Number.NaN))
+    .filter((uid) => Number.isInteger(uid));
+}
+
+const myUid = (): number => process.getuid?.() ?? 0;
 
 function readPasswd(): string {
   try {

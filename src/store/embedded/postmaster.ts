@@ -1,6 +1,6 @@
 /** What runs on a data folder, as its postmaster.pid and the system tell. */
 import { spawnSync } from 'node:child_process';
-import { readFileSync, readlinkSync, realpathSync, renameSync, rmSync, linkSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, realpathSync, renameSync, rmSync, linkSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 
@@ -38,9 +38,19 @@ export function isServerOf(dataDir: string, pid: number): boolean {
   } catch (error) {
     // Another user's process: its command line can still be read.
     if (codeOf(error) === 'EACCES' || codeOf(error) === 'EPERM')
-      return commandOfProcess(pid).includes(dataDir);
+      return commandOfProcess(pid).includes(` -D ${dataDir} `);
     return false;
   }
+}
+
+/**
+ * Where this process reaches the server's socket; null when it has none (yet). In a mount namespace of its
+ * own (systemd's PrivateTmp) the server's temporary folder is reached through its process.
+ */
+export function reachableSocketDir(postmaster: Postmaster): string | null {
+  if (postmaster.socketDir === '') return null;
+  const candidates = [postmaster.socketDir, `/proc/${postmaster.pid}/root${postmaster.socketDir}`];
+  return candidates.find((folder) => existsSync(join(folder, `.s.PGSQL.${postmaster.port}`))) ?? null;
 }
 
 /**

@@ -37,6 +37,8 @@ export class Presence {
     const presence = new Presence(client);
     try {
       await client.connect();
+      // Somebody who is leaving has the lock for a moment; one who hangs there does not hold us up for ever.
+      await client.query(`SET lock_timeout = '10s'`);
       await client.query(`SELECT pg_advisory_lock_shared(${LOCK})`);
       return presence;
     } catch (error) {

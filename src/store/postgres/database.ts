@@ -117,9 +117,6 @@ export class Database {
     if (this.#closing.signal.aborted) throw storeClosed();
     await this.#source.ensure();
     const client = await this.#pool.connect();
-    // A connection in use reports its loss twice: to its query, which is what counts, and as an event.
-    const ignore = (): void => undefined;
-    client.on('error', ignore);
     let broken = true;
     try {
       const result = await work(sessionOf(client), tryNumber);
@@ -130,7 +127,6 @@ export class Database {
       broken = !isOwnWord(error) && (isTransient(error) || codeOf(error) === '');
       throw error;
     } finally {
-      client.off('error', ignore);
       client.release(broken);
     }
   }
@@ -152,6 +148,9 @@ export class Database {
     class SourcedClient extends Client {
       constructor() {
         super({ ...config, ...source.config() });
+        // Its loss is reported to the query that it had, and noticed by the pool when it had none. Without
+        // a listener the event would end the process, also for one that the pool has already let go.
+        this.on('error', () => undefined);
       }
     }
     const pool = new Pool({
