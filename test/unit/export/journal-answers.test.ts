@@ -8,14 +8,14 @@ const events: StoredEvent[] = [
   { seq: 1, atMs: 0, event: { type: 'Started' } },
   { seq: 2, atMs: 0, event: { type: 'ModelAnswered', answer: { raw: { id: 'a' } } } },
   { seq: 3, atMs: 0, event: { type: 'ModelAnswered', answer: { raw: { id: 'b' } } } },
-  { seq: 4, atMs: 0, event: { type: 'ModelAnswered', answer: { raw: null } } },
+  { seq: 4, atMs: 0, event: { type: 'LateAnswerKept', answer: { raw: null } } },
 ];
 const read: string[] = [];
 const answers = answersFromJournal(
   {
-    read: async (id, afterSeq = 0) => {
+    pick: async (id, seqs) => {
       read.push(id);
-      return events.filter(({ seq }) => seq > afterSeq);
+      return events.filter(({ seq }) => seqs.includes(seq));
     },
   },
   (conversation) => persistenceId(`conversation/${conversation.conversationId}`),
