@@ -5,7 +5,15 @@ import { Draws } from './draws.ts';
 import { bestSentences, type Evidence, type FoundSentence, toolEvidence } from './evidence.ts';
 import { planGenericCalls } from './generic-tools.ts';
 import { detectLanguage, type Language, recogniseLanguage } from './language.ts';
-import { clipWords, contentWordsOf, splitSentences, withoutEnd, wordsOf } from './passage-text.ts';
+import { mention } from './mention.ts';
+import {
+  clipWords,
+  contentWordsOf,
+  type Phrase,
+  splitSentences,
+  withoutEnd,
+  wordsOf,
+} from './passage-text.ts';
 import { fill, type Phrasebook } from './phrasebook.ts';
 import { phrasebookOf } from './phrasebooks.ts';
 import {
@@ -91,10 +99,17 @@ function write(scene: Scene, question: string): Readonly<Record<string, unknown>
   const words = new Set(contentWordsOf(question));
   const count = 2 + scene.draws.below('sentences', 2);
   const found = bestSentences(evidenceOf(scene), words, count);
-  const topic =
-    phraseNear(found[0], words) ?? clipWords(contentWordsOf(question).slice(0, 3).join(' ') || question, 6);
+  const asked = {
+    text: contentWordsOf(question).slice(0, 3).join(' ') || clipWords(question, 6),
+    determiner: null,
+  };
+  const topic = phraseNear(found[0], words) ?? asked;
   const other = phraseNear(found[1] ?? found[0], words, topic) ?? topic;
-  const values = { p: nameIn(topic, found[0], language, book), q: nameIn(other, found[0], language, book) };
+  const from = found[0]?.text.language ?? null;
+  const values = {
+    p: mention(topic, from, language, book),
+    q: mention(other, found[1]?.text.language ?? from, language, book),
+  };
   return {
     assistant_message:
       found.length === 0 ? fill(book.notFound, values) : compose(scene, found, language, book, values),
@@ -123,18 +138,11 @@ function evidenceOf(scene: Scene): readonly Evidence[] {
 function phraseNear(
   found: FoundSentence | undefined,
   words: ReadonlySet<string>,
-  except = '',
-): string | null {
-  const phrases = found?.sentence.phrases.filter((phrase) => phrase !== except) ?? [];
-  return phrases.find((phrase) => wordsOf(phrase).some((word) => words.has(word))) ?? phrases[0] ?? null;
+  except?: Phrase,
+): Phrase | null {
+  const phrases = found?.sentence.phrases.filter((phrase) => phrase.text !== except?.text) ?? [];
+  return phrases.find(({ text }) => wordsOf(text).some((word) => words.has(word))) ?? phrases[0] ?? null;
 }
-
-const nameIn = (
-  phrase: string,
-  found: FoundSentence | undefined,
-  language: Language,
-  book: Phrasebook,
-): string => (found?.text.language === language ? phrase : book.quote(phrase));
 
 function compose(
   scene: Scene,

@@ -11,8 +11,15 @@ export interface Sentence {
   readonly text: string;
   /** Content words, lower case. */
   readonly words: ReadonlySet<string>;
-  /** Phrases of one to three content words that name something, the best first; at least one. */
-  readonly phrases: readonly string[];
+  /** The best first; at least one. */
+  readonly phrases: readonly Phrase[];
+}
+
+/** One or two content words that name something. */
+export interface Phrase {
+  readonly text: string;
+  /** The word before it, when that was a determiner; lower case. */
+  readonly determiner: string | null;
 }
 
 const WORD = /[\p{L}\p{N}][\p{L}\p{N}\p{M}'’-]*/gu;
@@ -124,39 +131,40 @@ const DETERMINERS = new Set(
   una del al cada su der die das den dem ein eine einen einer eines jede jeder`.split(/\s+/u),
 );
 
-/** Runs of content words; those after a determiner, or with the Arabic article, name things best. */
-function phrasesOf(sentence: string): string[] {
-  const found = new Map<string, number>();
+/**
+ * Runs of content words. Those after a determiner, or with the Arabic article, name things; the
+ * others are taken only where there is nothing better.
+ */
+function phrasesOf(sentence: string): Phrase[] {
+  const found = new Map<string, Phrase>();
   for (const clause of splitElisions(sentence).split(/[,;:.!?؟،؛()"“”«»]+|\s[–—-]\s/u)) {
     let run: string[] = [];
-    let determined = false;
+    let determiner: string | null = null;
     const close = (): void => {
-      const phrase = nameOf(run);
-      if (phrase !== '') found.set(phrase, Math.max(found.get(phrase) ?? 0, worth(phrase, determined)));
+      const text = run.slice(0, 2).join(' ');
+      const known = found.get(text)?.determiner ?? null;
+      if (/\p{L}{3}/u.test(text)) found.set(text, { text, determiner: known ?? determiner });
       run = [];
     };
     for (const word of clause.match(WORD) ?? []) {
       const lower = word.toLowerCase();
       if (isFunctionWord(lower)) {
         close();
-        determined = DETERMINERS.has(lower);
+        determiner = DETERMINERS.has(lower) ? lower : null;
       } else run.push(word);
     }
     close();
   }
-  const ranked = [...found].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
-  const names = ranked.filter(([, value]) => value > NAMED).length;
-  const best = ranked.slice(0, names >= 3 ? Math.min(names, PHRASES_MAX) : PHRASES_MAX);
-  return best.length > 0 ? best.map(([phrase]) => phrase) : [clipWords(plain(sentence), 3)];
+  const ranked = [...found.values()].sort((a, b) => worth(b) - worth(a) || (a.text < b.text ? -1 : 1));
+  const names = ranked.filter((phrase) => worth(phrase) > NAMED);
+  if (names.length >= 2) return names.slice(0, PHRASES_MAX);
+  const several = ranked.filter((phrase) => worth(phrase) > NAMED || phrase.text.includes(' '));
+  const best = (several.length > 0 ? several : ranked).slice(0, PHRASES_MAX);
+  return best.length > 0 ? best : [{ text: clipWords(plain(sentence), 3), determiner: null }];
 }
 
-function nameOf(run: readonly string[]): string {
-  const phrase = run.slice(0, 2).join(' ');
-  return /\p{L}{3}/u.test(phrase) ? phrase : '';
-}
-
-const worth = (phrase: string, determined: boolean): number =>
-  Math.min(phrase.length, NAMED) + (determined || phrase.startsWith('ال') ? NAMED : 0);
+const worth = ({ text, determiner }: Phrase): number =>
+  Math.min(text.length, NAMED) + (determiner !== null || text.startsWith('ال') ? NAMED : 0);
 
 /** At most `max` words of `text`, with an ellipsis when something was cut. */
 export function clipWords(text: string, max: number): string {

@@ -3,7 +3,8 @@ import { PROMPT_MARKERS } from '../../dialogue/prompt-markers.ts';
 import { normaliseQuestion } from '../../dialogue/question-key.ts';
 import type { Answer, Scene } from './scene.ts';
 import { type Language, recogniseLanguage } from './language.ts';
-import { clipWords, type PassageText, type Sentence, withoutEnd } from './passage-text.ts';
+import { mention } from './mention.ts';
+import { clipWords, type PassageText, type Phrase, type Sentence, withoutEnd } from './passage-text.ts';
 import { fill, type Phrasebook } from './phrasebook.ts';
 import { phrasebookOf, SHARED_DUPLICATES } from './phrasebooks.ts';
 import {
@@ -17,6 +18,7 @@ import {
 
 const TRIES_MAX = 32;
 const FIRST_PASSAGE_RATE = 0.7;
+const NOTHING: Phrase = { text: '…', determiner: null };
 
 interface Ground {
   readonly topicId: string;
@@ -29,8 +31,8 @@ interface Question {
   readonly text: string;
   readonly intent: string;
   readonly ground: Ground | null;
-  readonly phrase: string;
-  readonly other: string;
+  /** The two phrases that it is about, as they stand in it. */
+  readonly values: { readonly p: string; readonly q: string };
 }
 
 /** Asks a question about one of the offered passages, in the target language. */
@@ -45,7 +47,6 @@ export function asUser(scene: Scene): Answer {
     question = draw(scene, turnMessage, language, book, attempt);
   }
   const message = scene.duplicate ? pooled(scene, book) : question.text;
-  const values = { p: named(question.phrase, book), q: named(question.other, book) };
   return {
     type: 'object',
     value: {
@@ -57,7 +58,7 @@ export function asUser(scene: Scene): Answer {
           ? []
           : [{ fact: question.ground.sentence.text, source_descriptor: question.ground.descriptor }],
       coverage_target: question.ground?.topicId ?? '',
-      notes_for_assistant: [fill(scene.draws.pick('note', book.notes, '{p}'), values)],
+      notes_for_assistant: [fill(scene.draws.pick('note', book.notes, '{p}'), question.values)],
     },
   };
 }
@@ -79,13 +80,15 @@ function draw(
 ): Question {
   const { draws } = scene;
   const ground = drawGround(scene, turnMessage, attempt);
-  const [phrase, other] = ground === null ? ['', ''] : drawPhrases(scene, ground, attempt);
+  const [phrase, other] = drawPhrases(scene, ground, attempt);
+  const from = ground?.text.language ?? null;
+  const values = { p: mention(phrase, from, language, book), q: mention(other, from, language, book) };
   const mode = markedValue(scene.request, PROMPT_MARKERS.questionMode) ?? 'fresh';
   const openers = mode === 'followup' || mode === 'adjacent' ? book.followUpOpeners : book.openers;
   const opener = draws.pick('opener', openers, '', attempt);
   const seed = markedValue(scene.request, PROMPT_MARKERS.seedQuestion) ?? '';
   if (seed !== '')
-    return { text: `${attempt === 0 ? '' : opener}${seed}`, intent: 'clarify', ground, phrase, other };
+    return { text: `${attempt === 0 ? '' : opener}${seed}`, intent: 'clarify', ground, values };
 
   const template = draws.pick(
     'question',
@@ -93,17 +96,11 @@ function draw(
     { intent: 'clarify' as const, text: '{p}' },
     attempt,
   );
-  const body = fill(template.text, {
-    p: ground?.text.language === language ? phrase : named(phrase, book),
-    q: ground?.text.language === language ? other : named(other, book),
-    s: book.quote(clipWords(withoutEnd(ground?.sentence.text ?? phrase), 12)),
-  });
+  const statement = clipWords(withoutEnd(ground?.sentence.text ?? phrase.text), 12);
+  const body = fill(template.text, { ...values, s: book.quote(statement) });
   const angle = draws.pick('angle', book.angles, '', attempt);
-  return { text: book.ask(opener, body + angle), intent: template.intent, ground, phrase, other };
+  return { text: book.ask(opener, body + angle), intent: template.intent, ground, values };
 }
-
-/** In quotation marks, so that a phrase of any language can stand in a sentence. */
-const named = (phrase: string, book: Phrasebook): string => book.quote(phrase);
 
 function drawGround(scene: Scene, turnMessage: string, attempt: number): Ground | null {
   const offered = lastArrayWith(turnMessage, ['topic_id', 'text']);
@@ -129,11 +126,15 @@ function longestParagraph(scene: Scene): string {
   return paragraphs.reduce((longest, text) => (text.length > longest.length ? text : longest), '');
 }
 
-/** Two different phrases: of one sentence, or the second one of another sentence nearby. */
-function drawPhrases(scene: Scene, ground: Ground, attempt: number): [string, string] {
-  const phrase = scene.draws.pick('phrase', ground.sentence.phrases, '', attempt);
-  const nearby = scene.draws.pick('nearby', ground.text.sentences, ground.sentence, attempt);
-  const pool = scene.draws.unit('near', attempt) < 0.6 ? ground.sentence.phrases : nearby.phrases;
-  const others = [...pool, ...nearby.phrases].filter((candidate) => candidate !== phrase);
-  return [phrase, scene.draws.pick('other', others, phrase, attempt)];
+/** Two different phrases: of one sentence, or the second one of another sentence of the passage. */
+function drawPhrases(scene: Scene, ground: Ground | null, attempt: number): readonly [Phrase, Phrase] {
+  if (ground === null) return [NOTHING, NOTHING];
+  const { sentence, text } = ground;
+  const phrase = scene.draws.pick('phrase', sentence.phrases, NOTHING, attempt);
+  const different = (candidate: Phrase): boolean =>
+    candidate.text.toLowerCase() !== phrase.text.toLowerCase();
+  const near = scene.draws.unit('near', attempt) < 0.6 ? sentence.phrases.filter(different) : [];
+  const others = near.length > 0 ? near : text.sentences.flatMap((item) => item.phrases).filter(different);
+  const statement: Phrase = { text: clipWords(withoutEnd(sentence.text), 8), determiner: null };
+  return [phrase, scene.draws.pick('other', others, statement, attempt)];
 }

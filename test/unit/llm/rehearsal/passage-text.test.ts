@@ -40,7 +40,7 @@ goes over two lines! Is a third one here?
 
 describe('phrases', () => {
   const phrases = (text: string): readonly string[] =>
-    new PassageTexts().take(text).sentences[0]?.phrases ?? [];
+    new PassageTexts().take(text).sentences[0]?.phrases.map((phrase) => phrase.text) ?? [];
 
   it('name things: what follows an article, without the article', () => {
     expect(phrases('The solar charger stores energy in the lithium battery of the house.')).toEqual(
