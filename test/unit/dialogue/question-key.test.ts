@@ -19,7 +19,6 @@ describe('C13 the key of a question', () => {
   });
 
   test.each([
-    ['Why 50%?', 'Why 50?'],
     ['Is it C++?', 'Is it C?'],
     ['ısı nedir', 'isi nedir'],
     ['a b', 'ab'],
