@@ -5,14 +5,15 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { persistenceId } from '../../../src/kernel/ids.ts';
+import { datasetId, persistenceId, runId } from '../../../src/kernel/ids.ts';
 import { silentLogger } from '../../../src/kernel/logger.ts';
 import type { Store } from '../../../src/ports/store.ts';
 import { EmbeddedPostgres } from '../../../src/store/embedded-postgres.ts';
 import { openStore, type OpenStoreOptions } from '../../../src/store/open-store.ts';
 import { freshSchema, withClient } from '../../support/embedded-store.ts';
+import { startLossyProxy } from '../../support/lossy-proxy.ts';
 import { startProcess, waitFor } from '../../support/processes.ts';
-import { committing, startRun } from './store-contract.ts';
+import { committing, holder, startRun } from './store-contract.ts';
 
 /** A server of this file's own: its connections are cut and it is killed. */
 const stateDir = mkdtempSync(join(tmpdir(), 'dlgforge-away-'));
@@ -92,6 +93,52 @@ describe('a database that goes away', () => {
       await cutting;
       expect(cut).toBeGreaterThan(3);
     }));
+
+  it('I1, I3: whatever answer is lost, what was asked for is done once', async () => {
+    const socket = `${server.address.host}/.s.PGSQL.${server.address.port}`;
+    const proxy = await startLossyProxy(socket);
+    const through = `postgres://dlgforge@127.0.0.1:${proxy.port}/postgres`;
+    await withOwnStore(
+      async (store) => {
+        const lease = await startRun(store);
+        const id = persistenceId('lossy');
+        const { epoch } = await store.journal.recover(id);
+        for (let n = 1; n <= 8; n += 1) {
+          const run = {
+            id: runId(`run ${n}`),
+            datasetId: datasetId('dataset'),
+            config: {},
+            fingerprint: {},
+            plan: {},
+          };
+          const steps = [
+            () =>
+              store.journal.append(id, epoch, 2 * n - 2, [
+                { type: 'First', n },
+                { type: 'Second', n },
+              ]),
+            () => store.commit(committing(lease, n, [`q${n}`])),
+            () => store.createRun(run),
+            () => store.acquireLease(`lease ${n}`, holder(n), 1_000, () => true),
+          ];
+          const results: unknown[] = [];
+          for (const step of steps) {
+            proxy.loseAnswer(n);
+            results.push(await step());
+          }
+          expect(results[1]).toEqual({ type: 'committed', commitSeq: n });
+          expect(results[2]).toMatchObject({ id: run.id, ordinal: n });
+          expect(results[3]).toMatchObject({ type: 'granted', lease: { epoch: 1 } });
+        }
+        expect((await store.journal.read(id)).map(({ seq }) => seq)).toEqual(
+          Array.from({ length: 16 }, (_, i) => i + 1),
+        );
+        expect(proxy.lost).toBeGreaterThan(12);
+      },
+      { dsn: through },
+    );
+    await proxy.close();
+  });
 
   it('I1: goes on when the embedded server was killed, and says that it waits', async () => {
     const waits: (string | null)[] = [];
@@ -211,17 +258,17 @@ describe('a process that is killed', () => {
         const told = (what: string): number => worker.lines.filter((line) => line.startsWith(what)).length;
         const journal = await store.journal.read(persistenceId(`work/${worker.child.pid}`));
         expect(journal.length).toBeGreaterThanOrEqual(told('appended'));
-        const [counts] = await store.runCounts(`run ${worker.child.pid}` as never);
+        const [counts] = await store.runCounts(runId(`run ${worker.child.pid}`));
         expect(counts?.committed).toBeGreaterThanOrEqual(told('committed'));
         expect(counts?.turns).toBe(2 * (counts?.committed ?? 0));
       }
       let seq = 0;
-      for await (const { commitSeq, ledger } of store.committed('dataset' as never, 0)) {
+      for await (const { commitSeq, ledger } of store.committed(datasetId('dataset'), 0)) {
         seq += 1;
         expect(commitSeq).toBe(seq);
         expect(ledger).toHaveLength(2);
         const keys = ledger.map(({ question }) => Buffer.from(question).toString('hex'));
-        expect(await store.knownQuestions('dataset' as never, keys)).toEqual(new Set(keys));
+        expect(await store.knownQuestions(datasetId('dataset'), keys)).toEqual(new Set(keys));
       }
       expect(seq).toBeGreaterThan(40);
     }));
