@@ -93,11 +93,19 @@ function late(node: string, path: string, timeoutMs: number): DlgforgeError {
   return new DlgforgeError('timeout', text, { retryable: true });
 }
 
+/** An ask as it arrives. */
+export interface Asked {
+  readonly correlation: string;
+  /** The node where the asker waits. */
+  readonly from: string;
+  readonly timeoutMs: number;
+}
+
 /** An ask at its receiver, until it is answered. */
 export interface ReceivedAsk {
   readonly correlation: string;
-  /** Where the asker waits. */
-  readonly node: string;
+  /** The node where the asker waits. */
+  readonly from: string;
   readonly expiresAtMs: number;
   /** The receiver's open asks, which this one leaves when it is answered. */
   readonly openAtReceiver: Set<ReceivedAsk>;
@@ -114,10 +122,10 @@ export class ReceivedAsks {
     this.#clock = clock;
   }
 
-  add(correlation: string, node: string, timeoutMs: number, openAtReceiver: Set<ReceivedAsk>): ReceivedAsk {
+  add({ correlation, from, timeoutMs }: Asked, openAtReceiver: Set<ReceivedAsk>): ReceivedAsk {
     if (this.#received.size >= this.#sweepAt) this.#sweep();
     const expiresAtMs = this.#clock.now() + timeoutMs;
-    const ask: ReceivedAsk = { correlation, node, expiresAtMs, openAtReceiver, taken: false };
+    const ask: ReceivedAsk = { correlation, from, expiresAtMs, openAtReceiver, taken: false };
     this.#received.set(correlation, ask);
     openAtReceiver.add(ask);
     return ask;

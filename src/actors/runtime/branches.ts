@@ -3,13 +3,13 @@
  *
  * nact copies the table of an actor's children for every message it handles, which costs a parent of
  * 10 000 children a factor of 100. So a parent's first children are its own, and later ones live
- * under hidden nact actors that handle no messages. Callers see flat siblings.
+ * under hidden nact actors that handle no messages and go with their parent. Callers see flat siblings.
  *
  * Invariants: 1. no nact actor has more than about a hundred children; 2. a branch is used again
  * before another is made, so that their number follows the peak.
  */
 import { DlgforgeError } from '../../kernel/errors.ts';
-import { type NactParent, spawnNactBranch, stopNact } from './nact.ts';
+import { type NactParent, spawnNactBranch } from './nact.ts';
 
 const OWN_CHILDREN_MAX = 64;
 const BRANCH_CHILDREN_MAX = 100;
@@ -35,11 +35,6 @@ export class Branches {
    */
   withRoom(): Branch {
     return this.#branches.find((branch) => branch.used < branch.capacity) ?? this.#grow();
-  }
-
-  /** When no child is left. */
-  close(): void {
-    for (const branch of this.#branches.splice(1)) stopNact(branch.ref);
   }
 
   #grow(): Branch {

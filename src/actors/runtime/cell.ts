@@ -10,12 +10,15 @@
  *  4. A message is handled at most once; one that is never handled is a dead letter.
  *  5. After the end nothing is left: no child, timer, watch or open ask.
  */
-import { DlgforgeError, InvariantError, invariant, isDlgforgeError, messageOf } from '../../kernel/errors.ts';
+import { DlgforgeError, invariant, isDlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { ReceivedAsk } from './asks.ts';
-import { type Branch, Branches } from './branches.ts';
+import type { Branch } from './branches.ts';
+import { Dependents } from './dependents.ts';
+import { Family } from './family.ts';
 import type { Host } from './host.ts';
 import { Life } from './life.ts';
 import { type Carried, dispatchNact, type NactRef, spawnNact, stopNact } from './nact.ts';
+import type { Resident } from './resident.ts';
 import { RestartBudget } from './restart-budget.ts';
 import type { ActorDefinition, ActorInfo, ActorRef, DeadLetterReason, Terminated } from './types.ts';
 
@@ -42,7 +45,7 @@ const WAKE: Mail = { type: 'wake' };
 const STOP: Signal = { type: 'stop' };
 const STOPPED: Outcome = { reason: 'stopped', error: null, escalate: false };
 
-export class Cell implements Carried<Mail> {
+export class Cell implements Resident, Carried<Mail> {
   readonly ref: ActorRef<unknown>;
   readonly definition: ActorDefinition<unknown>;
   restarts = 0;
@@ -62,10 +65,9 @@ export class Cell implements Carried<Mail> {
   #cancelStopDeadline: (() => void) | null = null;
   #endPause: (() => void) | null = null;
   #ended: PromiseWithResolvers<void> | null = null;
-  #children: Set<Cell> | null = null;
-  #branches: Branches | null = null;
-  #watchers: Set<(terminated: Terminated) => void> | null = null;
-  #openAsks: Set<ReceivedAsk> | null = null;
+  // Most actors have no children, and nobody waits for them.
+  #family: Family | null = null;
+  #dependents: Dependents | null = null;
 
   constructor(host: Host, parent: Cell | null, name: string, definition: ActorDefinition<unknown>) {
     const incarnation = host.nextIncarnation();
@@ -74,16 +76,26 @@ export class Cell implements Carried<Mail> {
     this.definition = definition;
     this.#host = host;
     this.#parent = parent;
-    this.#branch = (parent === null ? host.branches : parent.#ownBranches()).withRoom();
+    this.#branch = (parent === null ? host.branches : parent.#ownFamily.branches).withRoom();
     host.admit(this, name);
     this.#branch.used += 1;
-    if (parent !== null) (parent.#children ??= new Set()).add(this);
+    parent?.adopt(this);
     this.#nact = spawnNact<Mail>(this.#branch.ref, `${name}.${incarnation}`, this);
     dispatchNact(this.#nact, START);
   }
 
-  get children(): Iterable<Cell> {
-    return this.#children ?? [];
+  get #ownFamily(): Family {
+    this.#family ??= new Family(this.ref, this.#nact);
+    return this.#family;
+  }
+
+  get children(): Iterable<Resident> {
+    return this.#family?.children ?? [];
+  }
+
+  get dependents(): Dependents {
+    this.#dependents ??= new Dependents((asks) => this.#host.post.failAsks(asks, this.ref.path));
+    return this.#dependents;
   }
 
   get isRoot(): boolean {
@@ -102,26 +114,17 @@ export class Cell implements Carried<Mail> {
     };
   }
 
-  /** Asks that have not been answered, waiting in the mailbox or taken. */
-  get openAsks(): Set<ReceivedAsk> {
-    this.#openAsks ??= new Set();
-    return this.#openAsks;
-  }
-
-  /** Why a message would not be taken now; null when it would. */
   get refusal(): DeadLetterReason | null {
     if (this.#isEnding) return 'stopped';
     const capacity = this.definition.mailbox?.capacity ?? this.#host.defaults.mailbox.capacity;
     return this.#waiting >= capacity ? 'overloaded' : null;
   }
 
-  /** Only when `refusal` is null. */
   deliver(message: unknown, ask: ReceivedAsk | null, sender: string | null): void {
     this.#waiting += 1;
     dispatchNact(this.#nact, { type: 'message', message, ask, sender });
   }
 
-  /** A message of the actor to itself, which needs no credit: timers, piped promises, watches. */
   deliverOwn(message: unknown): void {
     if (!this.#isEnding) this.deliver(message, null, this.ref.path);
   }
@@ -130,17 +133,18 @@ export class Cell implements Carried<Mail> {
     return new Cell(this.#host, this, name, definition).ref;
   }
 
-  async stopChild(ref: ActorRef<never>): Promise<void> {
-    const parentPath = ref.path.slice(0, Math.max(0, ref.path.lastIndexOf('/')));
-    if (ref.node !== this.ref.node || parentPath !== this.ref.path) {
-      throw new InvariantError(
-        `invariant broken: ${this.ref.path} stops ${ref.path}, which is not its child`,
-      );
-    }
-    for (const child of this.children) if (child.ref.incarnation === ref.incarnation) await child.stop();
+  stopChild(child: ActorRef<never>): Promise<void> {
+    return this.#ownFamily.stop(child);
   }
 
-  /** Resolves when this actor has ended, its children before it. Idempotent. */
+  adopt(child: Cell): void {
+    this.#ownFamily.children.add(child);
+  }
+
+  forget(child: Cell): void {
+    this.#family?.children.delete(child);
+  }
+
   stop(): Promise<void> {
     this.#ended ??= Promise.withResolvers();
     if (this.#state === 'stopped') this.#ended.resolve();
@@ -149,28 +153,17 @@ export class Cell implements Carried<Mail> {
     this.#signal = STOP;
     this.#life?.end();
     this.#endPause?.();
-    this.#failAsks((ask) => !ask.taken);
+    this.#dependents?.failAsks('waiting');
     this.#armStopDeadline();
     dispatchNact(this.#nact, WAKE);
     return this.#ended.promise;
   }
 
-  /** Fails the current life before the next message: a child escalates, or something outside of a handler. */
+  /** A child escalates, or something failed outside of a handler. */
   fail(error: unknown): void {
     if (this.#signal !== null || this.#isEnding) return;
     this.#signal = { type: 'fail', error };
     dispatchNact(this.#nact, WAKE);
-  }
-
-  childEnded(child: Cell): void {
-    this.#children?.delete(child);
-  }
-
-  addWatcher(notify: (terminated: Terminated) => void): () => void {
-    this.#watchers ??= new Set();
-    const watchers = this.#watchers;
-    watchers.add(notify);
-    return () => watchers.delete(notify);
   }
 
   // Called by nact.
@@ -191,14 +184,14 @@ export class Cell implements Carried<Mail> {
 
   drained(mails: readonly Mail[]): void {
     this.#state = 'stopped';
-    this.#branches?.close();
     this.#branch.used -= 1;
-    this.#parent?.childEnded(this);
+    this.#parent?.forget(this);
     this.#host.dismiss(this);
     for (const mail of mails) this.#refuse(mail);
-    this.#failAsks(() => true);
-    this.#tellWatchers();
-    if (this.#outcome.escalate) this.#parent?.fail(this.#outcome.error);
+    const { reason, error, escalate } = this.#outcome;
+    this.#dependents?.failAsks('all');
+    this.#dependents?.tellWatchers({ ref: this.ref, reason, error });
+    if (escalate) this.#parent?.fail(error);
     this.#ended?.resolve();
   }
 
@@ -277,8 +270,8 @@ export class Cell implements Carried<Mail> {
   async #endLife(): Promise<void> {
     const life = this.#life;
     life?.end();
-    this.#failAsks((ask) => ask.taken);
-    await Promise.all([...this.children].map((child) => child.stop()));
+    this.#dependents?.failAsks('taken');
+    await this.#family?.stopAll();
     try {
       await life?.close();
     } catch (error) {
@@ -310,28 +303,16 @@ export class Cell implements Carried<Mail> {
     });
   }
 
-  // Invariant 4 and 5.
-
+  /** Invariant 4. */
   #refuse(mail: Mail): void {
     // An ask's sender hears by `failAsks`.
     if (mail.type !== 'message' || mail.ask !== null) return;
-    this.#host.deadLetter({ to: this.ref, reason: 'stopped', sender: mail.sender, message: mail.message });
-  }
-
-  #failAsks(which: (ask: ReceivedAsk) => boolean): void {
-    if (this.#openAsks !== null) this.#host.failAsks([...this.#openAsks].filter(which), this.ref.path);
-  }
-
-  #tellWatchers(): void {
-    const { reason, error } = this.#outcome;
-    const watchers = [...(this.#watchers ?? [])];
-    this.#watchers = null;
-    for (const notify of watchers) notify({ ref: this.ref, reason, error });
-  }
-
-  #ownBranches(): Branches {
-    this.#branches ??= new Branches(this.#nact);
-    return this.#branches;
+    this.#host.post.deadLetter({
+      to: this.ref,
+      reason: 'stopped',
+      sender: mail.sender,
+      message: mail.message,
+    });
   }
 
   get #isEnding(): boolean {

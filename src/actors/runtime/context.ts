@@ -6,19 +6,19 @@
 import type { Clock } from '../../kernel/clock.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
-import type { Cell } from './cell.ts';
 import type { Host } from './host.ts';
+import type { Resident } from './resident.ts';
 import type { ActorContext, ActorDefinition, ActorRef, AskOptions, ReplyTo, Terminated } from './types.ts';
 
 export class BehaviourContext<M> implements ActorContext<M> {
-  readonly #cell: Cell;
+  readonly #cell: Resident;
   readonly #host: Host;
   #ended = false;
   /** Made when somebody asks for the signal: most actors never do. */
   #controller: AbortController | null = null;
   #releases: Set<() => void> | null = null;
 
-  constructor(cell: Cell, host: Host) {
+  constructor(cell: Resident, host: Host) {
     this.#cell = cell;
     this.#host = host;
   }
@@ -46,15 +46,15 @@ export class BehaviourContext<M> implements ActorContext<M> {
   }
 
   tell<T>(to: ActorRef<T>, message: NoInfer<T>): void {
-    this.#host.tell(to, message, this.#cell.ref.path);
+    this.#host.post.tell(to, message, this.#cell.ref.path);
   }
 
   ask<T, R>(to: ActorRef<T>, message: (replyTo: ReplyTo<R>) => NoInfer<T>, options?: AskOptions): Promise<R> {
-    return this.#host.ask(to, message, options, this.#cell.ref.path);
+    return this.#host.post.ask(to, message, options, this.#cell.ref.path);
   }
 
   reply<R>(to: ReplyTo<R>, reply: R): void {
-    this.#host.reply(to, reply);
+    this.#host.post.reply(to, reply);
   }
 
   spawn<C>(name: string, definition: ActorDefinition<C>): ActorRef<C> {
@@ -76,7 +76,7 @@ export class BehaviourContext<M> implements ActorContext<M> {
 
   watch(ref: ActorRef<never>, toMessage: (terminated: Terminated) => M): void {
     if (this.#ended) return;
-    const unwatch = this.#host.watch(ref, (terminated) => {
+    const unwatch = this.#host.post.watch(ref, (terminated) => {
       this.#releases?.delete(unwatch);
       this.#tellSelf(() => toMessage(terminated));
     });
@@ -130,7 +130,7 @@ export class BehaviourContext<M> implements ActorContext<M> {
   }
 }
 
-function endedError(cell: Cell): DlgforgeError {
+function endedError(cell: Resident): DlgforgeError {
   const text = `${cell.ref.path} has ended or was restarted; nothing is left to do`;
   return new DlgforgeError('cancelled', text);
 }

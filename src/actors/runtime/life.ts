@@ -3,9 +3,9 @@
  * and what is in hand (start, a handler, `stopped`), of which there is at most one at any time.
  */
 import { DlgforgeError, InvariantError } from '../../kernel/errors.ts';
-import type { Cell } from './cell.ts';
 import { BehaviourContext } from './context.ts';
 import type { Host } from './host.ts';
+import type { Resident } from './resident.ts';
 import type { ActorDefinition, Behaviour } from './types.ts';
 
 export class Life {
@@ -21,7 +21,7 @@ export class Life {
   #behaviour: Behaviour<unknown> | null = null;
   #abandon: ((error: DlgforgeError) => void) | null = null;
 
-  constructor(host: Host, cell: Cell) {
+  constructor(host: Host, cell: Resident) {
     this.#path = cell.ref.path;
     this.#host = host;
     this.#definition = cell.definition;
@@ -50,11 +50,9 @@ export class Life {
     this.#context.end();
   }
 
-  /** After `end`, when the children have ended and nothing is in hand. */
+  /** Once, after `end`, when the children have ended and nothing is in hand. */
   async close(): Promise<void> {
-    const behaviour = this.#behaviour;
-    this.#behaviour = null;
-    const stopped: unknown = behaviour?.stopped?.();
+    const stopped: unknown = this.#behaviour?.stopped?.();
     if (isThenable<void>(stopped)) await this.#wait(stopped, this.#host.defaults.stopDeadlineMs, '`stopped`');
   }
 

@@ -10,6 +10,7 @@
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { Envelope, TransportEndpoint } from '../../ports/transport.ts';
+import type { Asked } from './asks.ts';
 import { ENVELOPE_VERSION, faultBody, faultFrom, readEnvelope } from './envelopes.ts';
 import type { ActorRef, ReplyTo, Terminated } from './types.ts';
 
@@ -20,11 +21,7 @@ export interface Inside {
   readonly node: string;
   readonly logger: Logger;
   /** Delivers a message that came over the wire. `ask` is answered when the message can't be delivered. */
-  arrived(
-    to: ActorRef<never>,
-    body: unknown,
-    ask: { correlation: string; from: string; timeoutMs: number } | null,
-  ): void;
+  arrived(to: ActorRef<never>, body: unknown, ask: Asked | null): void;
   resolveAsk(correlation: string, reply: unknown): void;
   rejectAsk(correlation: string, error: DlgforgeError): void;
   rejectAsksTo(node: string, error: DlgforgeError): void;

@@ -167,7 +167,8 @@ export interface DeadLetter {
 export interface ActorSystem extends Messenger {
   readonly node: string;
   spawn<C>(name: string, definition: ActorDefinition<C>): ActorRef<C>;
-  watch(ref: ActorRef<never>, terminated: (terminated: Terminated) => void): void;
+  /** `terminated` hears once, when `ref` is gone for good; the returned function ends the watch. */
+  watch(ref: ActorRef<never>, terminated: (terminated: Terminated) => void): () => void;
   /** Every actor of this node, parents before children. */
   tree(): readonly ActorInfo[];
   /** Messages that reached nobody, since the start. */

@@ -331,7 +331,6 @@ test('a parent of many children keeps them under hidden branches, and is flat fo
   });
   expect(Math.max(...used.map((branch) => branch.used))).toBeLessThanOrEqual(100);
   expect(new Set(used).size).toBeLessThanOrEqual(11);
-  branches.close();
   stopNact(root);
   await turns(2);
 });
