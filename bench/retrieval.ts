@@ -60,7 +60,7 @@ function sentence(document: number, number: number): string {
 async function writeDocuments(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   // What a passage adds to its overlap, measured.
-  const characters = PASSAGES_PER_DOCUMENT * 473;
+  const characters = PASSAGES_PER_DOCUMENT * 485;
   for (let document = 0; document * PASSAGES_PER_DOCUMENT < passageCount; document += 1) {
     const parts = [`# Topic ${word(document, 'title')}`];
     for (let length = 0, number = 0; length < characters; number += 1) {

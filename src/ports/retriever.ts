@@ -17,7 +17,8 @@ export interface Retriever {
   /**
    * The best `k` passages, best first; fewer when the index holds fewer; all of them distinct.
    * Equal queries on an equal index give equal answers. An empty query gives [].
-   * @throws DlgforgeError `retrieval` when an embedder, a reranker or the index fails.
+   * A failing reranker leaves the first-stage order, with a warning and a count.
+   * @throws DlgforgeError `retrieval` when the embedder or the index fails, `cancelled` when `signal` aborts.
    */
   search(query: string, k: number, signal?: AbortSignal): Promise<readonly Passage[]>;
   /** The passages with these ids, in the order asked for; unknown ids are left out. */

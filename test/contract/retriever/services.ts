@@ -6,7 +6,7 @@ export const DIMENSION = 64;
 
 /** Bag of words, hashed: texts with common words are near one another. */
 export function hashedVector(text: string, dimension = DIMENSION): number[] {
-  const vector = new Array<number>(dimension).fill(0);
+  const vector = Array.from({ length: dimension }, () => 0);
   vector[0] = 0.01;
   for (const word of text.toLowerCase().split(/[^\p{L}\p{N}]+/u)) {
     let hash = 2_166_136_261;
@@ -53,8 +53,8 @@ export async function serve(
     requests.push(request);
     const scripted = script.shift() ?? null;
     response.writeHead(scripted?.status ?? 200, { 'content-type': 'application/json', ...scripted?.headers });
-    if (scripted?.stalls === true) return void response.flushHeaders();
-    response.end(scripted?.body ?? JSON.stringify(answer(request)));
+    if (scripted?.stalls === true) response.flushHeaders();
+    else response.end(scripted?.body ?? JSON.stringify(answer(request)));
   };
   const server = createServer((incoming, response) => void handle(incoming, response));
   await new Promise<void>((resolve) => {
