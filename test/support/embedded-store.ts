@@ -41,7 +41,8 @@ export async function withStore<T>(
       return await use(store, schema);
     } finally {
       await store.close();
-      await withClient(server, (client) => dropSchemas(client, schema));
+      const address = options.dsn === undefined ? server.address : { connectionString: options.dsn };
+      await withClient({ address }, (client) => dropSchemas(client, schema));
     }
   } finally {
     await server.leave();
@@ -60,7 +61,7 @@ export function openTestStore(schema: string, options: Partial<OpenStoreOptions>
 
 /** Talks to a server directly. */
 export async function withClient<T>(
-  server: EmbeddedPostgres,
+  server: Pick<EmbeddedPostgres, 'address'>,
   use: (client: Client) => Promise<T>,
 ): Promise<T> {
   const client = new Client({ ...server.address, application_name: 'dlgforge' });

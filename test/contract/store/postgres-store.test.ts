@@ -12,3 +12,10 @@ describe('Postgres store', () => {
 
   storeContract(withStore);
 });
+
+/** For the oldest server that is supported, and any other: name it and run this file. */
+const dsn = process.env['DLGFORGE_TEST_POSTGRES_DSN'];
+
+describe.runIf(dsn !== undefined)('Postgres store on a server of the user', () => {
+  storeContract((use) => withStore(use, dsn === undefined ? {} : { dsn }));
+});
