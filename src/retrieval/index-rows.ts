@@ -6,7 +6,8 @@ import type { DocumentPool } from './document-pool.ts';
 import type { ReadOutcome } from './document-worker.ts';
 import type { IndexedFile } from './index-manifest.ts';
 import type { PlannedFile, UpdatePlan } from './index-plan.ts';
-import { BATCH_ROWS, type PassageRow, type PassageTable } from './passage-table.ts';
+import type { PassageRow } from './passage-rows.ts';
+import { BATCH_ROWS, type PassageTable } from './passage-table.ts';
 
 export interface RowSource {
   readonly plan: UpdatePlan;

@@ -84,6 +84,16 @@ describe('building the index', () => {
     expect(await (await knowledge.open()).search('market', 1)).toHaveLength(1);
   });
 
+  it('F5 refuses an overlap that leaves nothing new', async () => {
+    await using knowledge = await Knowledge.create(MARKET);
+    await expect(knowledge.build({ chunkSize: 100, chunkOverlap: 100 })).rejects.toMatchObject({
+      code: 'config',
+    });
+    await expect(knowledge.build({ chunkSize: 0, chunkOverlap: 0 })).rejects.toMatchObject({
+      code: 'config',
+    });
+  });
+
   it('F8 reports unreadable files by name, also when nothing has changed, and goes on', async () => {
     await using knowledge = await Knowledge.create({
       ...MARKET,
