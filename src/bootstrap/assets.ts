@@ -28,12 +28,8 @@ export interface DialogueAssets {
  * @throws DlgforgeError `config` naming the file, and the key or line in it.
  */
 export async function loadDialogueAssets(config: Config, projectRoot: string): Promise<DialogueAssets> {
-  const promptsFolder = present(promptsDir(config, projectRoot), 'prompts.path');
-  const [agents, tasks] = await Promise.all(['agents.yaml', 'tasks.yaml'].map((name) => promptFiles(name, promptsFolder)));
-  const prompts = parsePromptAssets({ agents: agents ?? [], tasks: tasks ?? [] });
-  const personas = config.personas.enabled
-    ? parsePersonas(await assetFile(present(personasFile(config, projectRoot), 'personas.path')))
-    : null;
+  const prompts = await loadPrompts(config, projectRoot);
+  const personas = await loadPersonas(config, projectRoot);
   const seeds = await loadSeeds(config, projectRoot);
   return {
     prompts,
@@ -46,7 +42,21 @@ export async function loadDialogueAssets(config: Config, projectRoot: string): P
   };
 }
 
-async function loadSeeds(config: Config, projectRoot: string): Promise<SeedTopics[]> {
+/** The shipped prompts, with the parts that the user's own files replace. */
+export async function loadPrompts(config: Config, projectRoot: string): Promise<PromptAssets> {
+  const folder = present(promptsDir(config, projectRoot), 'prompts.path');
+  const [agents, tasks] = await Promise.all(['agents.yaml', 'tasks.yaml'].map((name) => promptFiles(name, folder)));
+  return parsePromptAssets({ agents: agents ?? [], tasks: tasks ?? [] });
+}
+
+/** Null when personas are off. */
+export async function loadPersonas(config: Config, projectRoot: string): Promise<PersonaPools | null> {
+  if (!config.personas.enabled) return null;
+  return parsePersonas(await assetFile(present(personasFile(config, projectRoot), 'personas.path')));
+}
+
+/** By language index; empty when seeds are off. */
+export async function loadSeeds(config: Config, projectRoot: string): Promise<SeedTopics[]> {
   const { enabled, probability, variant } = config.run.data.seeding.topics;
   if (!enabled || probability <= 0 || config.run.data.seeding.question !== '') return [];
   const file = seedTopicsFile(config, projectRoot);

@@ -1,9 +1,9 @@
 /** The output files of a run: the projection of its dataset, and its run state. */
 import { conversationPersistenceId } from '../actors/conversation.ts';
 import type { InputsBase } from '../dialogue/conversation-record.ts';
-import { payloadOf } from '../export/dataset-rows.ts';
+import { payloadOf, type RowSettings } from '../export/dataset-rows.ts';
 import { answersFromJournal } from '../export/journal-answers.ts';
-import { openProjection } from '../export/projection.ts';
+import { openProjection, type Projection } from '../export/projection.ts';
 import { writeRunState } from '../export/run-state-file.ts';
 import type { RunId } from '../kernel/ids.ts';
 import type { CommittedConversation, Dataset, Store } from '../ports/store.ts';
@@ -14,6 +14,7 @@ export type RunStateStatus = 'started' | 'resumed' | 'in_progress' | 'completed'
 export interface OutputFiles {
   /** Appends what was committed since. */
   catchUp(): Promise<void>;
+  /** Makes every file anew, but for the run states. */
   rebuild(): Promise<void>;
   /** `run_state/<run>.json` as the run stands now. */
   writeState(status: RunStateStatus): Promise<void>;
@@ -34,35 +35,46 @@ export const answersOf = (store: Store) =>
   );
 
 /** Repairs what a crash left behind. @throws DlgforgeError `output`. */
-export async function openFiles(project: Project, { store, dataset, runId, inputs }: FilesOptions): Promise<OutputFiles> {
-  const outputDir = project.folders.output;
-  const projection = await openProjection({
-    outputDir,
-    projectRoot: project.root,
-    columns: project.config.saving.output_columns,
-    journalAnswers: answersOf(store),
-    datasetId: dataset.id,
-    store,
-    logger: project.logger,
-  });
-  const conversations = () => store.committed(dataset.id, 0, { runId });
+export async function openFiles(project: Project, options: FilesOptions): Promise<OutputFiles> {
+  const projection = await projectionOf(project, options.store, options.dataset);
   return {
     catchUp: () => projection.catchUp(),
     rebuild: () => projection.rebuild(),
-    async writeState(status) {
-      const [first, record] = [await firstAgents(conversations()), await store.getRun(runId)];
-      await writeRunState({
-        outputDir,
-        runId,
-        status,
-        updatedAtMs: record?.updatedAtMs ?? 0,
-        inputs,
-        agents: first,
-        conversations: conversations(),
-      });
-    },
+    writeState: (status) => writeStateOf({ ...options, outputDir: project.folders.output, status }),
     close: () => projection.close(),
   };
+}
+
+/** The files of a dataset below the project's output folder. */
+export function projectionOf(project: Project, store: Store, dataset: Dataset): Promise<Projection> {
+  return openProjection({ ...rowSettings(project, store), datasetId: dataset.id, store, logger: project.logger });
+}
+
+export const rowSettings = (project: Project, store: Store): RowSettings => ({
+  outputDir: project.folders.output,
+  projectRoot: project.root,
+  columns: project.config.saving.output_columns,
+  journalAnswers: answersOf(store),
+});
+
+export interface StateOptions extends FilesOptions {
+  readonly outputDir: string;
+  readonly status: RunStateStatus;
+}
+
+/** Writes `run_state/<run>.json` as the run stands now, and names the run in `last_run_id.txt`. */
+export async function writeStateOf({ store, dataset, runId, inputs, outputDir, status }: StateOptions): Promise<void> {
+  const conversations = () => store.committed(dataset.id, 0, { runId });
+  const [agents, record] = [await firstAgents(conversations()), await store.getRun(runId)];
+  await writeRunState({
+    outputDir,
+    runId,
+    status,
+    updatedAtMs: record?.updatedAtMs ?? 0,
+    inputs,
+    agents,
+    conversations: conversations(),
+  });
 }
 
 /** The names that the run's records give its models. */

@@ -3,7 +3,7 @@ import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts
 import { indexDir, knowledgeDir, logsDir, outputDir, stateDir } from '../config/paths.ts';
 import type { Config } from '../config/schema.ts';
 import { type FileLogger, openFileLogger } from '../kernel/file-logger.ts';
-import type { LogLevel } from '../kernel/logger.ts';
+import { type LogLevel, silentLogger } from '../kernel/logger.ts';
 
 export interface ProjectOptions {
   readonly configPath: string;
@@ -34,14 +34,8 @@ export function openProject(options: ProjectOptions): Project {
     configPath: options.configPath,
     ...(options.overrides === undefined ? {} : { overrides: options.overrides }),
   });
-  const { config, projectRoot: root } = loaded;
-  const folders = {
-    knowledge: knowledgeDir(root),
-    output: outputDir(config, root),
-    index: indexDir(config, root),
-    state: stateDir(root),
-    logs: logsDir(root),
-  };
+  const { config } = loaded;
+  const folders = foldersOf(loaded);
   const logger = openFileLogger({
     folder: folders.logs,
     format: options.logFormat ?? 'text',
@@ -51,5 +45,19 @@ export function openProject(options: ProjectOptions): Project {
     ...(options.console === undefined ? {} : { console: options.console }),
   });
   for (const notice of loaded.notices) logger.log('warn', 'config', notice);
-  return { config, loaded, root, folders, logger };
+  return { config, loaded, root: loaded.projectRoot, folders, logger };
 }
+
+/** A project for commands that only look: nothing is logged, and no folder for logs is made. */
+export function projectWithoutLogs(loaded: LoadedConfig): Project {
+  const logger: FileLogger = { ...silentLogger, redact: () => undefined, close: () => undefined };
+  return { config: loaded.config, loaded, root: loaded.projectRoot, folders: foldersOf(loaded), logger };
+}
+
+const foldersOf = ({ config, projectRoot: root }: LoadedConfig): Project['folders'] => ({
+  knowledge: knowledgeDir(root),
+  output: outputDir(config, root),
+  index: indexDir(config, root),
+  state: stateDir(root),
+  logs: logsDir(root),
+});

@@ -68,8 +68,9 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
         ].join('\n'),
       );
     }
-    await store.replaceRunSettings(stored.id, lease, withoutSecrets(config), fingerprint);
   }
+  // Also what decides about no row, such as the number of samples: whoever looks at the run sees what it has now.
+  await store.replaceRunSettings(stored.id, lease, withoutSecrets(config), fingerprint);
   await store.setRunStatus(stored.id, lease, 'running', null);
   return { record: stored, plan: stored.plan as StoredPlan, resumed: true };
 }

@@ -7,7 +7,7 @@ import { KEYS } from './keys.ts';
 import { Layer, readKey, readTree } from './layer.ts';
 import { translateLegacy } from './legacy.ts';
 import { expandHome } from './paths.ts';
-import { Findings } from './problem.ts';
+import { type ConfigProblem, Findings, problemsError } from './problem.ts';
 import { rejectKeys } from './rejected.ts';
 import { checkRules } from './rules.ts';
 import { configSchema, type Config } from './schema.ts';
@@ -39,26 +39,38 @@ export interface LoadedConfig {
   readonly environment: Environment;
 }
 
+/** What a configuration comes to, and everything that is off in it. */
+export interface ExaminedConfig {
+  /** What can be read, with defaults for what is off; null when there is no file or it is not YAML. */
+  readonly loaded: LoadedConfig | null;
+  readonly problems: readonly ConfigProblem[];
+}
+
 /**
  * Defaults, then the file, then the environment, then the command line; each overrides the one
  * before, key by key.
  * @throws DlgforgeError `config` that reports everything that is off, at once.
  */
-export function loadConfig({
+export function loadConfig(options: LoadOptions): LoadedConfig {
+  const { loaded, problems } = examineConfig(options);
+  if (loaded === null || problems.length > 0) throw problemsError('config', problems);
+  return loaded;
+}
+
+/** The same for whoever wants to look further although something is off. Never throws for what a person wrote. */
+export function examineConfig({
   configPath,
   env = processEnvironment(),
   overrides = {},
-}: LoadOptions): LoadedConfig {
+}: LoadOptions): ExaminedConfig {
   const findings = new Findings();
   const path = findFile(configPath, findings);
+  if (path === null) return { loaded: null, problems: findings.problems };
   const projectRoot = dirname(path);
   const environment = withDotenv(env, projectRoot, findings);
 
-  const layers = [
-    readFile(path, findings),
-    readVariables(environment, findings),
-    readOverrides(overrides, findings),
-  ];
+  const file = readFile(path, findings);
+  const layers = [file ?? new Layer(), readVariables(environment, findings), readOverrides(overrides, findings)];
   const merged = new Layer();
   for (const { assignments } of layers)
     for (const [key, { value, origin }] of assignments) merged.set(key, value, origin);
@@ -67,14 +79,15 @@ export function loadConfig({
 
   const config = assemble(merged);
   checkRules(config, projectRoot, (key) => originBelow(merged, key), findings);
-  findings.throwIfAny();
+  const { problems, notices } = findings;
+  if (file === null) return { loaded: null, problems };
   const origins = Object.fromEntries(
     [...KEYS.keys()].map((key) => [key, originText(merged.get(key)?.origin ?? null)]),
   );
-  return { config, origins, notices: findings.notices, projectRoot, configPath: path, environment };
+  return { loaded: { config, origins, notices, projectRoot, configPath: path, environment }, problems };
 }
 
-function findFile(configPath: string, findings: Findings): string {
+function findFile(configPath: string, findings: Findings): string | null {
   const path = resolve(expandHome(configPath));
   try {
     const real = realpathSync(path);
@@ -82,19 +95,25 @@ function findFile(configPath: string, findings: Findings): string {
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code !== 'ENOENT' && code !== 'ENOTDIR') {
-      findings.problem(null, `Cannot read the config file ${path}: ${messageOf(error)}.`);
-      findings.throwIfAny();
+      findings.problem(null, `Cannot read the config file ${path}: ${messageOf(error)}.`, {
+        hint: 'Make it readable for this user.',
+      });
+      return null;
     }
   }
   findings.problem(null, `Config file not found: ${path}`, {
     hint: 'Give the path of a YAML file, or make one with `dlgforge init`.',
   });
-  findings.throwIfAny();
-  return path;
+  return null;
 }
 
-function readFile(path: string, findings: Findings): Layer {
-  const root = parseYaml(readText(path, findings), path, findings);
+/** Null when nothing in it can be read. */
+function readFile(path: string, findings: Findings): Layer | null {
+  const text = readText(path, findings);
+  if (text === null) return null;
+  const before = findings.problems.length;
+  const root = parseYaml(text, path, findings);
+  if (root.entries.size === 0 && findings.problems.length > before) return null;
   rejectKeys(root, findings);
   translateLegacy(root, findings);
   const layer = readTree(root, findings);
@@ -102,7 +121,7 @@ function readFile(path: string, findings: Findings): Layer {
   return layer;
 }
 
-function readText(path: string, findings: Findings): string {
+function readText(path: string, findings: Findings): string | null {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
   } catch (error) {
@@ -110,7 +129,7 @@ function readText(path: string, findings: Findings): string {
     findings.problem(null, `Cannot read the config file ${path}: ${text}.`, {
       hint: 'Save it as UTF-8, readable for this user.',
     });
-    return '';
+    return null;
   }
 }
 

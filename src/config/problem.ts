@@ -59,11 +59,6 @@ export class Findings {
         bad !== null && (bad === keyPath || isBelow(bad, keyPath) || isBelow(keyPath, bad)),
     );
   }
-
-  /** @throws DlgforgeError `config` with the report, when there is anything to report. */
-  throwIfAny(): void {
-    if (this.problems.length > 0) throw problemsError('config', this.problems);
-  }
 }
 
 const isBelow = (path: string, above: string): boolean =>

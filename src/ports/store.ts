@@ -178,7 +178,8 @@ export interface DatasetMemory {
 
 /** A question taken over from outside (0.1.0 ledger lines, imported states). */
 export interface AdoptedEntry extends LedgerEntry {
-  readonly key: string;
+  /** Null for a question that counts as asked only once the conversation it belongs to is committed. */
+  readonly key: string | null;
   /** The line as it stood, so that the file can be rebuilt with it; null when it stood in no file. */
   readonly line: string | null;
 }
@@ -246,6 +247,8 @@ export interface Store {
   /** @throws DlgforgeError `stale_epoch` when somebody else has it. */
   renewLease(lease: LeaseGrant): Promise<void>;
   releaseLease(lease: LeaseGrant): Promise<void>;
+  /** Who would refuse `asker` this lease now; null when it is free, or its holder counts as dead. Takes nothing. */
+  leaseHolder(name: string, asker: HolderInfo, ttlMs: number, isAlive: (holder: HolderInfo) => boolean): Promise<HolderInfo | null>;
 
   close(): Promise<void>;
 }

@@ -27,13 +27,23 @@ export class MemoryLeases {
   ): LeaseResult {
     const lease = this.#leases.get(name) ?? { epoch: 0, holder: null, renewedAtMs: 0 };
     const previous = lease.holder;
-    const silentMs = this.#clock.now() - lease.renewedAtMs;
-    if (previous !== null && !holderIsDead(previous, holder, silentMs, ttlMs, isAlive)) {
-      return { type: 'held', holder: { ...previous } };
-    }
+    const living = this.holder(name, holder, ttlMs, isAlive);
+    if (living !== null) return { type: 'held', holder: living };
     const next = { epoch: lease.epoch + 1, holder: { ...holder }, renewedAtMs: this.#clock.now() };
     this.#leases.set(name, next);
     return { type: 'granted', lease: { name, epoch: epoch(next.epoch) }, previous };
+  }
+
+  holder(
+    name: string,
+    asker: HolderInfo,
+    ttlMs: number,
+    isAlive: (holder: HolderInfo) => boolean,
+  ): HolderInfo | null {
+    const lease = this.#leases.get(name);
+    if (lease === undefined || lease.holder === null) return null;
+    const silentMs = this.#clock.now() - lease.renewedAtMs;
+    return holderIsDead(lease.holder, asker, silentMs, ttlMs, isAlive) ? null : { ...lease.holder };
   }
 
   renew(grant: LeaseGrant): void {

@@ -157,6 +157,15 @@ export class MemoryStore implements Store {
     this.#leases.release(lease);
   }
 
+  async leaseHolder(
+    name: string,
+    asker: HolderInfo,
+    ttlMs: number,
+    isAlive: (holder: HolderInfo) => boolean,
+  ): Promise<HolderInfo | null> {
+    return this.#leases.holder(name, asker, ttlMs, isAlive);
+  }
+
   async close(): Promise<void> {
     // Memory goes with its process.
   }

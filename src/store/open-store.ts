@@ -6,6 +6,7 @@ import type { Store } from '../ports/store.ts';
 import { EmbeddedPostgres } from './embedded-postgres.ts';
 import { type ConnectionSource, Database, type Statement } from './postgres/database.ts';
 import { codeOf, reasonOf } from './postgres/faults.ts';
+import { schemaState, type SchemaState } from './postgres/migrate.ts';
 import { PostgresStore } from './postgres-store.ts';
 
 export { isProcessAlive, processIdentity } from './process-identity.ts';
@@ -43,6 +44,29 @@ const EMBEDDED_POOL_MAX = 6;
  * @throws DlgforgeError `store`.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
+  return await PostgresStore.open(await connect(options), options.schema ?? 'dlgforge');
+}
+
+export interface StoreInspection extends SchemaState {
+  /** For people: where the store is, without secrets. */
+  readonly description: string;
+}
+
+/**
+ * Looks at the store as it is and changes nothing in it: no table is made or brought up to date.
+ * @throws DlgforgeError `store` when it cannot be reached.
+ */
+export async function inspectStore(options: OpenStoreOptions): Promise<StoreInspection> {
+  const database = await connect({ ...options, patienceMs: 0 });
+  try {
+    const state = await database.once((session) => schemaState(session, options.schema ?? 'dlgforge'));
+    return { description: database.description, ...state };
+  } finally {
+    await database.close();
+  }
+}
+
+async function connect(options: OpenStoreOptions): Promise<Database> {
   const dsn = options.dsn?.trim() ?? '';
   const embedded = dsn === '';
   const source = embedded ? await embeddedSource(options) : dsnSource(dsn);
@@ -57,7 +81,7 @@ export async function openStore(options: OpenStoreOptions): Promise<Store> {
     logger: options.logger ?? silentLogger,
   });
   if (!embedded) await firstConnection(database, source, options);
-  return await PostgresStore.open(database, options.schema ?? 'dlgforge');
+  return database;
 }
 
 async function embeddedSource(options: OpenStoreOptions): Promise<ConnectionSource> {

@@ -156,6 +156,15 @@ export class PostgresStore implements Store {
     return this.#leases.release(lease);
   }
 
+  leaseHolder(
+    name: string,
+    asker: HolderInfo,
+    ttlMs: number,
+    isAlive: (holder: HolderInfo) => boolean,
+  ): Promise<HolderInfo | null> {
+    return this.#leases.holder(name, asker, ttlMs, isAlive);
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;

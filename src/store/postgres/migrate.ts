@@ -1,4 +1,4 @@
-import { DlgforgeError } from '../../kernel/errors.ts';
+import { DlgforgeError, invariant } from '../../kernel/errors.ts';
 import type { Database, Session } from './database.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
 
@@ -29,6 +29,42 @@ export async function migrate(database: Database, schema: string): Promise<void>
       ]);
     }
   });
+}
+
+/** How far a database is, without changing it. */
+export interface SchemaState {
+  /** Of Postgres. */
+  readonly serverVersion: string;
+  /** False for a Postgres that is too old. */
+  readonly supported: boolean;
+  /** Of our tables; 0 when there are none. */
+  readonly version: number;
+  /** What this dlgforge brings the tables to. */
+  readonly newest: number;
+  /** Whether this user may make what is missing. */
+  readonly mayMigrate: boolean;
+}
+
+export async function schemaState(session: Session, name: string): Promise<SchemaState> {
+  const schema = quotedSchema(name);
+  const [server] = await session.query<{ number: number; text: string; tables: boolean; may: boolean }>(
+    sql(`SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS text,
+        to_regclass($1) IS NOT NULL AS tables,
+        CASE WHEN to_regnamespace($2) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+          ELSE has_schema_privilege($2, 'CREATE') END AS may`),
+    [`${schema}.migrations`, name],
+  );
+  invariant(server !== undefined, 'a query without a table has one row');
+  const rows = server.tables
+    ? await session.query<{ version: number | null }>(sql(`SELECT max(version) AS version FROM ${schema}.migrations`))
+    : [];
+  return {
+    serverVersion: server.text,
+    supported: server.number >= SERVER_VERSION_MIN,
+    version: rows[0]?.version ?? 0,
+    newest: SCHEMA_VERSION,
+    mayMigrate: server.may,
+  };
 }
 
 /** The one place where a name is put into SQL text. */

@@ -33,7 +33,7 @@ export class PostgresLeases {
     const request = randomUUID();
     return await this.#database.transaction(async (session): Promise<LeaseResult> => {
       const row = await this.#lock(session, name);
-      const previous = row.holder === null ? null : (JSON.parse(row.holder) as HolderInfo);
+      const previous = holderOf(row);
       if (row.request === request) return granted(name, row.epoch, null);
       if (previous !== null && !holderIsDead(previous, holder, row.silent_ms, ttlMs, isAlive)) {
         return { type: 'held', holder: previous };
@@ -46,6 +46,18 @@ export class PostgresLeases {
       invariant(next !== undefined, 'a locked lease is there');
       return granted(name, next.epoch, previous);
     });
+  }
+
+  async holder(
+    name: string,
+    asker: HolderInfo,
+    ttlMs: number,
+    isAlive: (holder: HolderInfo) => boolean,
+  ): Promise<HolderInfo | null> {
+    const [row] = await this.#database.run((session) => session.query<LeaseRow>(this.#sql.look, [name]));
+    const holder = row === undefined ? null : holderOf(row);
+    if (row === undefined || holder === null) return null;
+    return holderIsDead(holder, asker, row.silent_ms, ttlMs, isAlive) ? null : holder;
   }
 
   async renew(lease: LeaseGrant): Promise<void> {
@@ -82,23 +94,25 @@ export async function checkLease(session: Session, schema: string, lease: LeaseG
   if (rows.length === 0) throw staleLease(lease);
 }
 
+const holderOf = ({ holder }: LeaseRow): HolderInfo | null =>
+  holder === null ? null : (JSON.parse(holder) as HolderInfo);
+
 function granted(name: string, value: number, previous: HolderInfo | null): LeaseResult {
   return { type: 'granted', lease: { name, epoch: epoch(value) }, previous };
 }
 
-function statements(schema: string): Record<'make' | 'lock' | 'grant' | 'renew' | 'release', Statement> {
+function statements(schema: string): Record<'make' | 'lock' | 'look' | 'grant' | 'renew' | 'release', Statement> {
+  const read = `SELECT epoch, holder, request,
+      (extract(epoch FROM clock_timestamp() - renewed_at) * 1000)::float8 AS silent_ms
+    FROM ${schema}.leases WHERE name = $1`;
   const held = 'WHERE name = $1 AND epoch = $2 AND holder IS NOT NULL';
   return {
     make: {
       name: 'make_lease',
       text: `INSERT INTO ${schema}.leases (name) VALUES ($1) ON CONFLICT DO NOTHING`,
     },
-    lock: {
-      name: 'lock_lease',
-      text: `SELECT epoch, holder, request,
-          (extract(epoch FROM clock_timestamp() - renewed_at) * 1000)::float8 AS silent_ms
-        FROM ${schema}.leases WHERE name = $1 FOR UPDATE`,
-    },
+    lock: { name: 'lock_lease', text: `${read} FOR UPDATE` },
+    look: { name: 'look_at_lease', text: read },
     grant: {
       name: 'grant_lease',
       text: `UPDATE ${schema}.leases

@@ -508,6 +508,18 @@ export function storeContract(useStore: UseStore): void {
         expect(next).toEqual({ type: 'granted', lease: { name: 'run/x', epoch: 3 }, previous: null });
       }));
 
+    it('tells who holds a lease without taking it', () =>
+      useStore(async (store) => {
+        const look = (alive: boolean) => store.leaseHolder('run/w', holder(2), 1_000, () => alive);
+        expect(await look(true)).toBeNull();
+        const lease = await grant(store, 'run/w', holder(1));
+        expect(await look(true)).toEqual(holder(1));
+        expect(await look(false)).toBeNull();
+        await store.renewLease(lease);
+        await store.releaseLease(lease);
+        expect(await look(true)).toBeNull();
+      }));
+
     it('judges a holder on another host by its silence', () =>
       useStore(async (store) => {
         await store.acquireLease('run/y', holder(1, 'elsewhere'), 1_000, () => false);
