@@ -229,8 +229,9 @@ class MemoryNetwork implements MemoryTransport {
     return delayMs.min + below(key, delayMs.max - delayMs.min + 1);
   }
 
-  /** Cancelled when the last node has left (invariant 4). */
+  /** Not, or no longer, when the last node has left (invariant 4). */
   #after(delayMs: number, run: () => void): void {
+    if (this.#endpoints.size === 0) return;
     const cancelTimer = this.#clock.schedule(delayMs, () => {
       this.#timers.delete(cancel);
       run();

@@ -90,7 +90,7 @@ export class Cell implements Resident, Carried<Mail> {
   }
 
   get children(): Iterable<Resident> {
-    return this.#family?.children ?? [];
+    return this.#family?.children.values() ?? [];
   }
 
   get dependents(): Dependents {
@@ -138,11 +138,11 @@ export class Cell implements Resident, Carried<Mail> {
   }
 
   adopt(child: Cell): void {
-    this.#ownFamily.children.add(child);
+    this.#ownFamily.children.set(child.ref.incarnation, child);
   }
 
   forget(child: Cell): void {
-    this.#family?.children.delete(child);
+    this.#family?.children.delete(child.ref.incarnation);
   }
 
   stop(): Promise<void> {

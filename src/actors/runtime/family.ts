@@ -7,7 +7,8 @@ import type { ActorRef } from './types.ts';
 
 export class Family {
   readonly branches: Branches;
-  readonly children = new Set<Resident>();
+  /** By incarnation. */
+  readonly children = new Map<number, Resident>();
   readonly #parent: ActorRef<never>;
 
   constructor(parent: ActorRef<never>, nact: NactParent) {
@@ -16,7 +17,7 @@ export class Family {
   }
 
   async stopAll(): Promise<void> {
-    await Promise.all([...this.children].map((child) => child.stop()));
+    await Promise.all([...this.children.values()].map((child) => child.stop()));
   }
 
   async stop(child: ActorRef<never>): Promise<void> {
@@ -24,6 +25,6 @@ export class Family {
     if (child.node !== node || child.path.slice(0, Math.max(0, child.path.lastIndexOf('/'))) !== path) {
       throw new InvariantError(`invariant broken: ${path} stops ${child.path}, which is not its child`);
     }
-    for (const cell of this.children) if (cell.ref.incarnation === child.incarnation) await cell.stop();
+    await this.children.get(child.incarnation)?.stop();
   }
 }

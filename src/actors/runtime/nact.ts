@@ -1,6 +1,6 @@
 /**
  * The only file that imports nact 7.6.2. It gives nact's actors a type and repairs what can be
- * repaired from outside; the numbers are those of the traps that the tests of this folder name.
+ * repaired from outside; the numbers are those of docs/decisions/nact.md and of the tests.
  *
  * Used: `start`, `spawn`, `dispatch`, `stop`, the hooks `onCrash` and `afterStop`.
  * Never used: `query` (trap 2), `spawnStateless` (3), nact's persistence (12), and the decisions

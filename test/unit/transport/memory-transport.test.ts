@@ -109,11 +109,11 @@ test('a killed node hears and says nothing, also not what was under way; its nam
 
 test('delays differ and the order from each sender holds; equal seeds give equal runs, others do not', async () => {
   const run = async (seed: number): Promise<string[]> => {
-    const { heard, send, rest } = await network(['a', 'b', 'c'], { seed, delayMs: { min: 1, max: 50 } });
+    const { heard, send, rest } = await network(['a', 'b', 'c'], { seed, delayMs: { min: 0, max: 4 } });
     for (let i = 0; i < 20; i += 1) {
       send('a', 'c', i);
       send('b', 'c', i);
-      await rest(3);
+      await rest(i % 2);
     }
     await rest(100);
     return heard;
@@ -157,6 +157,5 @@ test('nothing is left when all have gone', async () => {
   transport.partition('a', 'b');
   await clock.settle();
   for (const endpoint of endpoints.values()) await endpoint.detach();
-  clock.advance(0);
   expect(clock.pending).toBe(0);
 });

@@ -1,6 +1,6 @@
 /**
  * nact 7.6.2 has traps, each reproduced once; these tests hold our repair of each, by its number in
- * the list at the top of `src/actors/runtime/nact.ts` and in docs.
+ * docs/decisions/nact.md.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
@@ -333,4 +333,36 @@ test('a parent of many children keeps them under hidden branches, and is flat fo
   expect(new Set(used).size).toBeLessThanOrEqual(11);
   stopNact(root);
   await turns(2);
+});
+
+test('a parent may have any number of children in its life, and so many at once', async () => {
+  const { system, settle } = startBench();
+  const rounds: number[] = [];
+  const child = actor<string>(() => () => undefined);
+  const parent = system.spawn(
+    'parent',
+    actor<number>((context) => async (round) => {
+      const names = Array.from({ length: 100 }, (_, index) => `child ${index}`);
+      await Promise.all(names.map((name) => context.stop(context.spawn(name, child))));
+      rounds.push(round);
+    }),
+  );
+  for (let round = 0; round < 120; round += 1) system.tell(parent, round);
+  await settle();
+  expect(rounds).toHaveLength(120);
+
+  const crowd = system.spawn(
+    'crowd',
+    actor<string>(
+      (context) => () => {
+        for (let index = 0; ; index += 1) context.spawn(`${index}`, child);
+      },
+      { restart: { maxRestarts: 0 } },
+    ),
+  );
+  const heard: Terminated[] = [];
+  system.watch(crowd, (terminated) => heard.push(terminated));
+  system.tell(crowd, 'grow');
+  await settle();
+  expect(heard).toMatchObject([{ reason: 'given_up', error: { code: 'overloaded' } }]);
 });

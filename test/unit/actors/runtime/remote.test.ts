@@ -1,5 +1,5 @@
 /** Two nodes joined by the memory transport: sending does not tell where the receiver is. */
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { ENVELOPE_VERSION } from '../../../../src/actors/runtime/envelopes.ts';
 import type { ActorRef, ReplyTo, Terminated } from '../../../../src/actors/runtime/types.ts';
 import { actorRef } from '../../../../src/actors/runtime/types.ts';
@@ -206,6 +206,45 @@ test('a watch ends with the behaviour that made it, over nodes too', async () =>
   expect(heard).toEqual([]);
   clock.advance(0);
   expect(clock.pending).toBe(0);
+});
+
+test('a node that is lost watches nothing any more', async () => {
+  const { transport, a, b } = await pair();
+  const watched = b.system.spawn('watched', mute());
+  a.system.watch(watched, () => undefined);
+  await a.settle();
+  transport.kill('a');
+  await b.until(() => true);
+  b.clock.advance(0);
+  const before = transport.stats().sent;
+  await b.system.stop();
+  expect(transport.stats().sent).toBe(before);
+});
+
+test('only the node of an actor can say that it has ended', async () => {
+  const { transport, a } = await pair();
+  const heard: Terminated[] = [];
+  const attach = async (node: string, receive: (envelope: Envelope) => void) => {
+    const endpoint = await transport.attach(node, (envelope) => receive(envelope as Envelope));
+    onTestFinished(() => endpoint.detach());
+    return endpoint;
+  };
+  const liar = await attach('liar', () => undefined);
+  const honest = await attach('honest', ({ correlation = '' }) => {
+    const terminated = {
+      version: 1,
+      kind: 'terminated' as const,
+      correlation,
+      body: { reason: 'stopped', error: null },
+    };
+    liar.send('a', { ...terminated, from: 'liar' });
+  });
+  a.system.watch(actorRef('honest', 'x'), (terminated) => heard.push(terminated));
+  await a.settle();
+  expect(heard).toEqual([]);
+  await honest.detach();
+  await a.until(() => heard.length === 1);
+  expect(heard[0]?.reason).toBe('node_lost');
 });
 
 test('an old reference to another node reaches neither a new actor nor a new process of that name', async () => {

@@ -270,6 +270,43 @@ test('a stop waits for the start in hand, and `stopped` is called on what it mad
   expect(stopped).toBe(1);
 });
 
+test('a start that fails while it is told to stop is not tried again', async () => {
+  const { system, settle, clock } = startBench();
+  const recovered = gate();
+  let starts = 0;
+  system.spawn<string>('late', {
+    kind: 'late',
+    async start() {
+      starts += 1;
+      await recovered.promise;
+      throw new Error('cannot recover');
+    },
+  });
+  await settle();
+  const stopping = system.stop();
+  recovered.resolve();
+  await stopping;
+  expect([starts, clock.pending, system.tree().length]).toEqual([1, 0, 0]);
+
+  const again = startBench();
+  const second = gate();
+  again.system.spawn<string>('late', {
+    kind: 'late',
+    async start(context) {
+      if (context.restarts === 0) throw new Error('cannot start');
+      await second.promise;
+      throw new Error('cannot restart');
+    },
+  });
+  await again.settle();
+  again.clock.advance(100);
+  await again.settle();
+  const stoppingAgain = again.system.stop();
+  second.resolve();
+  await stoppingAgain;
+  expect([again.clock.pending, again.system.tree().length]).toEqual([0, 0]);
+});
+
 test('what does not end is abandoned after the stop deadline, and said', async () => {
   const { system, clock, log, settle, until } = startBench({ defaults: { stopDeadlineMs: 5_000 } });
   const never = gate();
