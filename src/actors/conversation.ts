@@ -19,9 +19,9 @@ import { ledgerOf, payloadOf, questionedTurns } from '../dialogue/payload.ts';
 import { conversationIdOf } from '../dialogue/settings.ts';
 import { searchResult } from '../dialogue/tools.ts';
 import { DlgforgeError, invariant, isDlgforgeError, unreachable } from '../kernel/errors.ts';
-import { persistenceId } from '../kernel/ids.ts';
+import { persistenceId, runId as toRunId } from '../kernel/ids.ts';
 import type { WebSearch } from '../ports/retriever.ts';
-import type { Journal } from '../ports/store.ts';
+import { type Journal, runPrefix } from '../ports/store.ts';
 import type { WorkItem } from '../ports/work-queue.ts';
 import type { Passage } from '../dialogue/passage.ts';
 import {
@@ -63,7 +63,7 @@ const CHECK_TIMEOUT_MS = 900_000;
 
 /** The journal of a conversation. */
 export const conversationPersistenceId = (runId: string, languageIndex: number, index: number) =>
-  persistenceId(`run/${runId}/${languageIndex}/${index}`);
+  persistenceId(`${runPrefix(toRunId(runId))}${languageIndex}/${index}`);
 
 export function conversation(
   options: ConversationOptions,
@@ -87,6 +87,12 @@ export function conversation(
     restart: { maxRestarts: 4, withinMs: 600_000, backoffMinMs: 200, backoffMaxMs: 10_000, onGivenUp: 'stop' },
     behave: (context, persistence) => createConversation({ ...options, worker, name, priority }, context, persistence),
   });
+}
+
+/** Events that hold what was paid for, and the end that the committer is told of. */
+function isPaidFor(event: ConversationEvent): boolean {
+  if (event.type === 'ToolUsed') return event.use.call.name === 'web_search';
+  return event.type === 'ModelAnswered' || event.type === 'LateAnswerKept' || event.type === 'ConversationDropped';
 }
 
 interface ShellOptions extends ConversationOptions {
@@ -133,7 +139,9 @@ function createConversation(
     if (next.type === 'TakeAnswer' || next.type === 'TakeRefusal') callsInFlight -= 1;
     const events = decide(persistence.state, next, dialogue);
     if (events.length > 0) {
-      await persistence.persist(events);
+      // What costs nothing to find out again need not be durable before it is used; it travels with what does.
+      if (events.some(isPaidFor)) await persistence.persist(events);
+      else persistence.defer(events);
       logEvents(context.logger, persistence.state, events, conversationId);
       for (const event of events) if (event.type === 'TurnAccepted' || event.type === 'VerdictGiven') tellTurnAccepted();
     }
@@ -210,10 +218,11 @@ function createConversation(
       startedStep = -1;
       return;
     }
-    const { step, purpose, request, requestKey } = effect;
+    const { step, purpose, asked } = effect;
+    const { request } = asked;
     callsInFlight += 1;
     const take = (answer: ModelAnswer, usedName: string, reusedSeq: number | null): ConversationMessage =>
-      command({ type: 'TakeAnswer', step, purpose, request, requestKey, usedName, answer, reusedSeq });
+      command({ type: 'TakeAnswer', step, purpose, asked, usedName, answer, reusedSeq });
     const call = async (): Promise<ConversationMessage> => {
       if (effect.answeredAt !== null) {
         const known = await journalled(effect.answeredAt);
@@ -282,7 +291,9 @@ function createConversation(
     context.after(REPEAT_HAND_OVER_MS, { type: 'RepeatHandOver', step: state.step });
   };
 
-  if (persistence.state.stage.type === 'new') context.tell(context.self, command({ type: 'StartConversation' }));
+  // An imported journal may end between two turns; any command goes on from there.
+  const { type } = persistence.state.stage;
+  if (type === 'new' || type === 'between_turns') context.tell(context.self, command({ type: 'StartConversation' }));
   else startEffects();
   return { receive };
 }

@@ -8,10 +8,11 @@
  * - C4 `turns` holds accepted turns only; the open turn lives in the stage.
  */
 import { invariant, unreachable } from '../kernel/errors.ts';
-import type { ModelAnswer, ModelRequest, ToolCall } from './chat.ts';
+import type { ModelAnswer, ToolCall } from './chat.ts';
 import type { AnswerOutput, JudgeOutput, QuestionOutput } from './outputs.ts';
 import type { Passage } from './passage.ts';
 import type { ConversationPlan, TurnPlan } from './planner.ts';
+import { type MessagePlace, placesAfter, type StoredRequest } from './stored-request.ts';
 
 export interface ConversationKey {
   readonly runId: string;
@@ -28,6 +29,8 @@ export interface Attempt {
   /** Normalised-question key; '' until there is a question. */
   readonly questionKey: string;
   readonly questionSeqs: readonly number[];
+  /** True when the ledger file had its line before this run was taken over from 0.1.0. */
+  readonly inLedger?: true;
 }
 
 export interface ToolUse {
@@ -121,6 +124,8 @@ export interface ConversationState {
   readonly revision: number;
   /** Request key → journal position of its answer. */
   readonly answers: Readonly<Record<string, number>>;
+  /** Where the journal holds the messages of earlier requests, by digest. */
+  readonly messages: Readonly<Record<string, MessagePlace>>;
   readonly conversationVerdict: JudgeOutput | null;
   readonly conversationJudgeSeqs: readonly number[];
   /** The turn in which the conversation was dropped, with its attempts; null otherwise. */
@@ -133,19 +138,20 @@ export interface ConversationState {
 export type Purpose = 'question' | 'answer' | 'verdict' | 'conversation_verdict';
 
 export type ConversationEvent =
-  | { readonly type: 'ConversationStarted'; readonly plan: ConversationPlan }
+  /** `agents`: who made the turns that were taken over from 0.1.0. */
+  | { readonly type: 'ConversationStarted'; readonly plan: ConversationPlan; readonly agents?: ConversationState['agents'] }
   | { readonly type: 'TurnOpened'; readonly turn: number; readonly attempt: number; readonly plan: TurnPlan }
   | { readonly type: 'EvidenceGathered'; readonly passages: readonly Passage[] }
-  /** The request of the answer that follows it; replaying skips it. */
-  | { readonly type: 'RequestSent'; readonly requestKey: string; readonly request: ModelRequest }
+  /** The request of the answer that follows it. */
+  | { readonly type: 'RequestSent'; readonly requestKey: string; readonly request: StoredRequest }
   | { readonly type: 'ModelAnswered'; readonly purpose: Purpose; readonly requestKey: string; readonly usedName: string; readonly answer: ModelAnswer }
   /** An answer that was paid for before a crash or a send-back serves again. */
   | { readonly type: 'AnswerReused'; readonly purpose: Purpose; readonly seq: number }
   /** Paid for, but nobody waits for it any more; kept for a later attempt that asks the same. */
-  | { readonly type: 'LateAnswerKept'; readonly requestKey: string; readonly usedName: string; readonly answer: ModelAnswer }
+  | { readonly type: 'LateAnswerKept'; readonly purpose: Purpose; readonly requestKey: string; readonly usedName: string; readonly answer: ModelAnswer }
   | { readonly type: 'OutputRejected'; readonly purpose: Purpose; readonly content: string; readonly errors: readonly string[] }
   | { readonly type: 'RequestRefused'; readonly purpose: Purpose; readonly reason: string }
-  | { readonly type: 'QuestionProposed'; readonly question: QuestionOutput; readonly questionKey: string }
+  | { readonly type: 'QuestionProposed'; readonly question: QuestionOutput; readonly questionKey: string; readonly inLedger?: true }
   | { readonly type: 'QuestionAccepted' }
   | { readonly type: 'QuestionRejected'; readonly by: 'own_turn' | 'committed' | 'claim' }
   | { readonly type: 'ToolsRequested'; readonly content: string; readonly calls: readonly ToolCall[] }
@@ -171,6 +177,7 @@ export function initialConversation(key: ConversationKey): ConversationState {
     seq: 0,
     revision: 0,
     answers: {},
+    messages: {},
     conversationVerdict: null,
     conversationJudgeSeqs: [],
     droppedIn: null,
@@ -197,7 +204,7 @@ function applied(state: ConversationState, event: ConversationEvent): Conversati
   const { stage } = state;
   switch (event.type) {
     case 'ConversationStarted':
-      return moved(state, { type: 'between_turns' }, { plan: event.plan });
+      return moved(state, { type: 'between_turns' }, { plan: event.plan, agents: event.agents ?? state.agents });
     case 'TurnOpened': {
       const earlier = stage.type === 'rejected' ? stage.attempts : [];
       const attempt: Attempt = {
@@ -219,7 +226,7 @@ function applied(state: ConversationState, event: ConversationEvent): Conversati
         exchange: FIRST_TRY,
       });
     case 'RequestSent':
-      return state;
+      return { ...state, messages: placesAfter(state.messages, event.request, state.seq + 1) };
     case 'ModelAnswered':
       return answered(state, event);
     case 'AnswerReused':
@@ -242,7 +249,11 @@ function applied(state: ConversationState, event: ConversationEvent): Conversati
       return moved(state, {
         type: 'checking',
         turn: stage.turn,
-        attempts: withOpen(stage, { question: event.question, questionKey: event.questionKey }),
+        attempts: withOpen(stage, {
+          question: event.question,
+          questionKey: event.questionKey,
+          ...(event.inLedger === undefined ? {} : { inLedger: event.inLedger }),
+        }),
       });
     case 'QuestionAccepted':
       invariant(stage.type === 'checking', 'a question is accepted after its check');

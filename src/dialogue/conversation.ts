@@ -5,7 +5,7 @@
  * A result carries the step that asked for it. A late one changes nothing but is kept if it was paid for.
  */
 import { invariant, unreachable } from '../kernel/errors.ts';
-import type { ModelAnswer, ModelRequest, ToolCall } from './chat.ts';
+import type { ModelAnswer, ToolCall } from './chat.ts';
 import {
   type ConversationEvent,
   type ConversationState,
@@ -21,8 +21,9 @@ import { parseOutput } from './outputs.ts';
 import type { Passage } from './passage.ts';
 import type { Planner } from './planner.ts';
 import { normaliseQuestion, questionKey } from './question-key.ts';
-import { outputKindOf, type RequestContext, requestFor, requestKeyOf } from './requests.ts';
+import { outputKindOf, type RequestContext, requestFor } from './requests.ts';
 import { type DialogueSettings, TOOL_CALLS_PER_ROUND_MAX, TOOL_ROUNDS_MAX } from './settings.ts';
+import { type KeyedRequest, keyed, toStored } from './stored-request.ts';
 import { interpretToolCall, type ToolAction } from './tools.ts';
 
 /** Everything that is the same for all conversations of a run. */
@@ -38,8 +39,7 @@ export type ConversationCommand =
       readonly type: 'TakeAnswer';
       readonly step: number;
       readonly purpose: Purpose;
-      readonly request: ModelRequest;
-      readonly requestKey: string;
+      readonly asked: KeyedRequest;
       readonly usedName: string;
       readonly answer: ModelAnswer;
       /** Journal position when the answer was already there; it is not stored again. */
@@ -63,8 +63,7 @@ export type Effect =
       readonly type: 'AskModel';
       readonly step: number;
       readonly purpose: Purpose;
-      readonly request: ModelRequest;
-      readonly requestKey: string;
+      readonly asked: KeyedRequest;
       /** Where the journal already has this answer; then nobody is asked. */
       readonly answeredAt: number | null;
     }
@@ -124,15 +123,16 @@ function direct(state: ConversationState, command: ConversationCommand, context:
 type TakeAnswer = Extract<ConversationCommand, { type: 'TakeAnswer' }>;
 
 function takeAnswer(state: ConversationState, command: TakeAnswer, context: DialogueContext): ConversationEvent[] {
-  const { answer, purpose, requestKey } = command;
+  const { answer, purpose, asked } = command;
+  const { requestKey } = asked;
   if (command.step !== state.step) {
     if (command.reusedSeq !== null || state.answers[requestKey] !== undefined) return [];
-    return [{ type: 'LateAnswerKept', requestKey, usedName: command.usedName, answer }];
+    return [{ type: 'LateAnswerKept', purpose, requestKey, usedName: command.usedName, answer }];
   }
   const kept: ConversationEvent[] =
     command.reusedSeq === null
       ? [
-          { type: 'RequestSent', requestKey, request: command.request },
+          { type: 'RequestSent', requestKey, request: toStored(asked, state.messages) },
           { type: 'ModelAnswered', purpose, requestKey, usedName: command.usedName, answer },
         ]
       : [{ type: 'AnswerReused', purpose, seq: command.reusedSeq }];
@@ -289,8 +289,8 @@ export function effectsOf(state: ConversationState, context: DialogueContext): E
     case 'judging':
     case 'judging_conversation': {
       const { purpose, request } = requestFor(state, stage, context);
-      const requestKey = requestKeyOf(request);
-      return [{ type: 'AskModel', step, purpose, request, requestKey, answeredAt: state.answers[requestKey] ?? null }];
+      const asked = keyed(request);
+      return [{ type: 'AskModel', step, purpose, asked, answeredAt: state.answers[asked.requestKey] ?? null }];
     }
     case 'ready':
       return [{ type: 'HandOver' }];

@@ -41,6 +41,8 @@ export interface Prompts {
   readonly assets: PromptAssets;
   readonly run: RunPromptValues;
   readonly system: Readonly<Record<TaskKey, string>>;
+  /** Template values of a task that are the same in a whole run. */
+  readonly constants: Readonly<Record<TaskKey, TemplateValues>>;
 }
 
 /** One finished turn, as both sides saw it. */
@@ -100,14 +102,14 @@ export interface ConversationJudgePromptInput extends Omit<ConversationPromptInp
 }
 
 export function preparePrompts(assets: PromptAssets, run: RunPromptValues): Prompts {
-  const system = Object.fromEntries(TASK_KEYS.map((task) => [task, systemText(assets, task, run)])) as Record<
-    TaskKey,
-    string
-  >;
-  return { assets, run, system };
+  const constants = byTask((task) => ({ ...runValues(run), ...outputValues(task, run) }));
+  return { assets, run, constants, system: byTask((task) => systemText(assets, task, constants[task])) };
 }
 
-function systemText(assets: PromptAssets, key: TaskKey, run: RunPromptValues): string {
+const byTask = <T>(of: (task: TaskKey) => T): Record<TaskKey, T> =>
+  Object.fromEntries(TASK_KEYS.map((task) => [task, of(task)])) as Record<TaskKey, T>;
+
+function systemText(assets: PromptAssets, key: TaskKey, constants: TemplateValues): string {
   const task = assets.tasks[key];
   const agent = assets.agents[task.agent];
   const sections = [
@@ -118,9 +120,7 @@ function systemText(assets: PromptAssets, key: TaskKey, run: RunPromptValues): s
   const persona = sections.flatMap(([label, text]) =>
     text.trim() === '' ? [] : [`${label}: ${text.trim()}`],
   );
-  return [...persona, renderTemplate(task.system, { ...runValues(run), ...outputValues(key, run) })].join(
-    '\n\n',
-  );
+  return [...persona, renderTemplate(task.system, constants)].join('\n\n');
 }
 
 export function outputOf(key: TaskKey, run: RunPromptValues): OutputKind<unknown> {
@@ -224,7 +224,7 @@ export function historyText(history: readonly HistoryTurn[]): string {
 
 function messages(prompts: Prompts, key: TaskKey, values: TemplateValues): ChatMessage[] {
   const task = prompts.assets.tasks[key];
-  const all = { ...runValues(prompts.run), ...outputValues(key, prompts.run), ...values };
+  const all = { ...prompts.constants[key], ...values };
   const content = [renderTemplate(task.conversation, all), renderTemplate(task.turn, all)].filter(
     (part) => part !== '',
   );

@@ -1,6 +1,5 @@
 /** From a waiting state to the request of its model call. A pure function, so replaying finds paid answers again. */
 import { invariant } from '../kernel/errors.ts';
-import { sha256 } from '../kernel/hash.ts';
 import type { ChatMessage, ModelRequest, Role } from './chat.ts';
 import {
   type AcceptedTurn,
@@ -43,11 +42,20 @@ export function roleOf(purpose: Purpose): Role {
 
 export function outputKindOf(purpose: Purpose, settings: DialogueSettings): OutputKind<unknown> {
   if (purpose === 'question') return questionOutput;
-  return purpose === 'answer' ? answerOutput : judgeOutput(settings.judge?.reasons ?? []);
+  return purpose === 'answer' ? answerOutput : verdictOutput(settings.judge?.reasons ?? NO_REASONS);
 }
 
-export function requestKeyOf(request: ModelRequest): string {
-  return sha256(JSON.stringify(request)).slice(0, 32);
+const NO_REASONS: readonly string[] = [];
+/** A schema costs more to make than to use, and a run has one list of reasons. */
+const verdictOutputs = new WeakMap<readonly string[], OutputKind<unknown>>();
+
+function verdictOutput(reasons: readonly string[]): OutputKind<unknown> {
+  let output = verdictOutputs.get(reasons);
+  if (output === undefined) {
+    output = judgeOutput(reasons);
+    verdictOutputs.set(reasons, output);
+  }
+  return output;
 }
 
 export function requestFor(

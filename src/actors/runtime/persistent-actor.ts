@@ -50,6 +50,11 @@ export interface Persistence<S, E> {
    * @throws DlgforgeError `stale_epoch` when somebody else has taken over: the actor ends for good.
    */
   persist(events: readonly E[]): Promise<void>;
+  /**
+   * Evolves now; the events are appended together with the next ones that are persisted, and are lost
+   * with a crash before that. For what costs nothing to find out again: recovery then does.
+   */
+  defer(events: readonly E[]): void;
   /** Takes a snapshot now, for example before a long quiet time. @throws what the journal throws. */
   snapshot(): Promise<void>;
 }
@@ -122,6 +127,8 @@ class JournalledState<S, E, M> implements Persistence<S, E> {
   readonly #context: ActorContext<M>;
   #state: S;
   #seq: number;
+  /** Already in the state, not yet in the journal. */
+  #deferred: E[] = [];
   #appended: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | null = null;
   #snapshotSeq: number;
@@ -149,7 +156,12 @@ class JournalledState<S, E, M> implements Persistence<S, E> {
   }
 
   get seq(): number {
-    return this.#seq;
+    return this.#seq + this.#deferred.length;
+  }
+
+  defer(events: readonly E[]): void {
+    this.#deferred.push(...events);
+    this.#state = events.reduce((state, event) => this.#options.evolve(state, event), this.#state);
   }
 
   persist(events: readonly E[]): Promise<void> {
@@ -175,10 +187,15 @@ class JournalledState<S, E, M> implements Persistence<S, E> {
   async #append(events: readonly E[]): Promise<void> {
     if (this.#failure !== null) throw this.#failure.error;
     if (events.length === 0) return;
+    const deferred = this.#deferred.length;
     try {
-      await this.#options.journal.append(this.id, this.epoch, this.#seq, events);
+      await this.#options.journal.append(this.id, this.epoch, this.#seq, [...this.#deferred, ...events]);
+      // Events may have been deferred meanwhile; then these come before them in the journal and not in
+      // the state, which only a mistake of ours can bring about.
+      invariant(this.#deferred.length === deferred, `nothing is deferred in ${this.id} while an append is under way`);
       this.#state = events.reduce((state, event) => this.#options.evolve(state, event), this.#state);
-      this.#seq += events.length;
+      this.#seq += deferred + events.length;
+      this.#deferred = [];
     } catch (error) {
       this.#failure = { error };
       this.#context.fail(error);
@@ -200,7 +217,8 @@ class JournalledState<S, E, M> implements Persistence<S, E> {
 
   async #writeSnapshot(): Promise<void> {
     const [seq, state] = [this.#seq, this.#state];
-    if (seq === this.#snapshotSeq) return;
+    // A state that is ahead of the journal is no snapshot of it.
+    if (seq === this.#snapshotSeq || this.#deferred.length > 0) return;
     const encode = this.#options.snapshot?.encode;
     await this.#options.journal.saveSnapshot(
       this.id,
