@@ -1,11 +1,10 @@
 /** The knowledge of a project: indexed, opened and ready to be searched. */
 import { readSecret, serperKey } from '../config/credentials.ts';
-import type { Logger } from '../kernel/logger.ts';
-import type { Embedder, Reranker, Retriever, WebSearch } from '../ports/retriever.ts';
-import { chooseEmbedder } from '../retrieval/embedders/choose.ts';
+import type { Retriever, WebSearch } from '../ports/retriever.ts';
+import { chooseEmbedder, type EmbeddingSettings } from '../retrieval/embedders/choose.ts';
 import { buildIndex, type IndexProgress, type IndexReport } from '../retrieval/index-builder.ts';
 import { openIndex } from '../retrieval/lancedb-retriever.ts';
-import { chooseReranker } from '../retrieval/rerankers/choose.ts';
+import { chooseReranker, type RerankerSettings } from '../retrieval/rerankers/choose.ts';
 import { SerperWebSearch } from '../retrieval/serper-web-search.ts';
 import type { Project } from './project.ts';
 
@@ -31,9 +30,9 @@ export async function openKnowledge(project: Project, options: KnowledgeOptions 
     closers.length = 0;
   };
   try {
-    const embedder = await embedderOf(project, logger, options.signal);
+    const embedder = await chooseEmbedder(embeddingSettings(project), logger, options.signal);
     if (embedder !== null) closers.push(() => embedder.close());
-    const reranker = await rerankerOf(project, logger);
+    const reranker = await chooseReranker(rerankerSettings(project), logger);
     if (reranker !== null) closers.push(() => reranker.close());
     const report = await buildIndex(
       {
@@ -67,46 +66,39 @@ export async function openKnowledge(project: Project, options: KnowledgeOptions 
 const keyNamed = (project: Project, variable: string) => (): string | null =>
   variable.trim() === '' ? null : (readSecret(project.loaded.environment, variable.trim())?.reveal() ?? null);
 
-function embedderOf(project: Project, logger: Logger, signal?: AbortSignal): Promise<Embedder | null> {
+export function embeddingSettings(project: Project): EmbeddingSettings {
   const settings = project.config.tools.retrieval.embeddings;
-  return chooseEmbedder(
-    {
-      backend: settings.backend,
-      model: settings.model,
-      fallbackModel: settings.fallback_model,
-      device: settings.device,
-      fallbackOnCpu: settings.fallback_on_cpu,
-      modelKwargs: settings.model_kwargs,
-      tokenizerKwargs: settings.tokenizer_kwargs,
-      encodeKwargs: settings.encode_kwargs,
-      baseUrl: settings.base_url,
-      key: keyNamed(project, settings.api_key_env),
-      dimensions: settings.dimensions,
-      projectDir: project.root,
-    },
-    logger,
-    signal,
-  );
+  return {
+    backend: settings.backend,
+    model: settings.model,
+    fallbackModel: settings.fallback_model,
+    device: settings.device,
+    fallbackOnCpu: settings.fallback_on_cpu,
+    modelKwargs: settings.model_kwargs,
+    tokenizerKwargs: settings.tokenizer_kwargs,
+    encodeKwargs: settings.encode_kwargs,
+    baseUrl: settings.base_url,
+    key: keyNamed(project, settings.api_key_env),
+    dimensions: settings.dimensions,
+    projectDir: project.root,
+  };
 }
 
-function rerankerOf(project: Project, logger: Logger): Promise<Reranker | null> {
+export function rerankerSettings(project: Project): RerankerSettings {
   const { reranker, embeddings } = project.config.tools.retrieval;
-  return chooseReranker(
-    {
-      enabled: reranker.enabled,
-      backend: reranker.backend,
-      model: reranker.model,
-      baseUrl: reranker.base_url,
-      key: keyNamed(project, reranker.api_key_env),
-      instruction: reranker.instruction,
-      maxLength: reranker.max_length,
-      batchSize: reranker.batch_size,
-      device: embeddings.device,
-      fallbackOnCpu: embeddings.fallback_on_cpu,
-      projectDir: project.root,
-    },
-    logger,
-  );
+  return {
+    enabled: reranker.enabled,
+    backend: reranker.backend,
+    model: reranker.model,
+    baseUrl: reranker.base_url,
+    key: keyNamed(project, reranker.api_key_env),
+    instruction: reranker.instruction,
+    maxLength: reranker.max_length,
+    batchSize: reranker.batch_size,
+    device: embeddings.device,
+    fallbackOnCpu: embeddings.fallback_on_cpu,
+    projectDir: project.root,
+  };
 }
 
 function webSearchOf({ config, loaded, logger }: Project): WebSearch | null {

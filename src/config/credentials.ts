@@ -11,6 +11,8 @@ import { isVariableName, VARIABLE_NAME_RULE } from './variable-name.ts';
 export interface Credentials {
   /** The provider key of each role that was asked for; null where none is needed or there is none. */
   readonly keys: Readonly<Record<AgentRole, Secret | null>>;
+  /** The variable that each key was found in. */
+  readonly variables: Readonly<Record<AgentRole, string | null>>;
   readonly problems: readonly ConfigProblem[];
   readonly notices: readonly string[];
 }
@@ -39,15 +41,18 @@ export function resolveCredentials(
 ): Credentials {
   const findings = new Findings();
   const keys: Record<AgentRole, Secret | null> = { user: null, assistant: null, judge: null };
+  const variables: Record<AgentRole, string | null> = { user: null, assistant: null, judge: null };
   const listed = new Set(
     roles.filter((role) => !servedByUs(config, role)).flatMap((role) => endpointsOf(config, role)),
   );
   for (const endpoint of listed) checkEndpointKey(endpoint, environment, findings);
   for (const role of roles) {
     if (servedByUs(config, role) || endpointsOf(config, role).length > 0) continue;
-    keys[role] = keyOf(config, environment, role, findings);
+    const found = keyOf(config, environment, role, findings);
+    keys[role] = found?.key ?? null;
+    variables[role] = found?.variable ?? null;
   }
-  return { keys, problems: findings.problems, notices: findings.notices };
+  return { keys, variables, problems: findings.problems, notices: findings.notices };
 }
 
 type ListedEndpoint = ReturnType<typeof endpointsOf>[number];
@@ -73,7 +78,17 @@ function checkEndpointKey(endpoint: ListedEndpoint, environment: Environment, fi
 
 const shown = (text: string): string => text.replace(/\/\/[^/\s@]*@/, '//***@');
 
-function keyOf(config: Config, environment: Environment, role: AgentRole, findings: Findings): Secret | null {
+interface FoundKey {
+  readonly key: Secret;
+  readonly variable: string;
+}
+
+function keyOf(
+  config: Config,
+  environment: Environment,
+  role: AgentRole,
+  findings: Findings,
+): FoundKey | null {
   const agent = config.llm.agents[role];
   const local = staysHere(agent);
   const mapping = mappingOf(environment, role, findings);
@@ -87,18 +102,14 @@ function keyOf(config: Config, environment: Environment, role: AgentRole, findin
   if (mapping !== null) {
     const key = readSecret(environment, mapping.secret);
     if (key === null && !local) reportMissingSecret(role, mapping, findings);
-    return key;
+    return key === null ? null : { key, variable: mapping.secret };
   }
   if (local) return null;
   const customary = customaryKeyVariable(agent);
   const key = customary === null ? null : readSecret(environment, customary);
-  if (key === null) reportMissingMapping(role, customary, findings);
-  else
-    findings.notice(
-      null,
-      `The ${role} uses the key in ${customary}. Set ${KEY_NAME_VARIABLES[role].name} to use another.`,
-    );
-  return key;
+  if (customary !== null && key !== null) return { key, variable: customary };
+  reportMissingMapping(role, customary, findings);
+  return null;
 }
 
 interface Mapping {

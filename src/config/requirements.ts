@@ -8,6 +8,7 @@ import type { LoadedConfig } from './load.ts';
 export interface Requirements {
   readonly roles: readonly AgentRole[];
   readonly keys: Credentials['keys'];
+  readonly keyVariables: Credentials['variables'];
   readonly problems: readonly ConfigProblem[];
   readonly notices: readonly string[];
 }
@@ -31,6 +32,7 @@ export function checkRequirements(
   return {
     roles,
     keys: credentials.keys,
+    keyVariables: credentials.variables,
     problems: [...findings.problems, ...credentials.problems],
     notices: [...findings.notices, ...credentials.notices],
   };

@@ -26,18 +26,42 @@ export async function checkEndpoint(
   endpoint: ModelEndpoint,
   models: readonly string[],
   signal: AbortSignal,
+  mayPay = true,
 ): Promise<EndpointHealth> {
   try {
     const served = endpoint.provider.listsModels ? await listedModels(endpoint, signal) : null;
     for (const model of models) {
       if (served?.includes(model)) continue;
-      const problem = await probe(endpoint, model, served, signal);
+      if (!mayPay && served?.some((listed) => isVersionOf(listed, model))) continue;
+      const problem = mayPay
+        ? await probe(endpoint, model, served, signal)
+        : withoutProbe(endpoint, model, served);
       if (problem !== null) return problem;
     }
     return { type: 'healthy', models: served ?? models };
   } catch (error) {
     return unhealthy(endpoint, failureOf(error));
   }
+}
+
+/** `llama3:latest` serves `llama3`, and a dated model its name without the date. */
+function isVersionOf(listed: string, model: string): boolean {
+  const rest = listed.startsWith(model) ? listed.slice(model.length) : '';
+  return /^(?::latest|-(?:latest|20\d\d.*))$/.test(rest) || model.startsWith(`${listed}:`);
+}
+
+function withoutProbe(
+  endpoint: ModelEndpoint,
+  model: string,
+  served: readonly string[] | null,
+): EndpointHealth {
+  const { name } = endpoint.config;
+  if (served !== null && served.length > 0) return notListed(endpoint, model, served);
+  return {
+    type: 'unproven',
+    reason: `${name} does not list its models, so whether it serves "${model}" shows with the first call.`,
+    hint: 'Nothing to do when the model id and the key are right.',
+  };
 }
 
 /** The models that the server lists; null when it has no list. Throws when it cannot be reached or refuses the key. */
@@ -100,10 +124,14 @@ function notServed(
       hint: `Check the model id, and that ${endpoint.shown(endpoint.config.baseUrl)} is the address of the API (it usually ends in /v1).`,
     };
   }
+  return notListed(endpoint, model, served);
+}
+
+function notListed(endpoint: ModelEndpoint, model: string, served: readonly string[]): EndpointHealth {
   const nearest = served.toSorted((a, b) => distance(a, model) - distance(b, model)).slice(0, SHOWN_MODELS);
   return {
     type: 'unhealthy',
-    reason: `${name} does not serve "${model}".`,
+    reason: `${endpoint.config.name} does not serve "${model}".`,
     hint: `Set the model to one that it serves, for example: ${nearest.join(', ')}.`,
   };
 }

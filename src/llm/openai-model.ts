@@ -103,10 +103,14 @@ class OpenAiModel implements ModelPort {
     return outcome;
   }
 
-  async check(endpointName: string, signal: AbortSignal): Promise<EndpointHealth> {
+  async check(
+    endpointName: string,
+    signal: AbortSignal,
+    { mayPay = true }: { readonly mayPay?: boolean } = {},
+  ): Promise<EndpointHealth> {
     const endpoint = this.#endpoint(endpointName);
     const models = new Set(endpoint.config.roles.map((role) => endpoint.model(this.#roles[role])));
-    return checkEndpoint(endpoint, [...models], signal);
+    return checkEndpoint(endpoint, [...models], signal, mayPay);
   }
 
   async close(): Promise<void> {

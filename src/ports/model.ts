@@ -47,13 +47,18 @@ export interface ModelPort {
   maxRetries(role: Role): number | null;
   /** @throws DlgforgeError `cancelled` when `signal` aborts; nothing else. */
   attempt(endpoint: string, request: ModelRequest, signal: AbortSignal): Promise<AttemptOutcome>;
-  /** Asks `/v1/models` (or a tiny completion where that is missing). Never throws. */
-  check(endpoint: string, signal: AbortSignal): Promise<EndpointHealth>;
+  /**
+   * Asks `/v1/models`, and where that is missing or leaves a model out, for a tiny completion, unless
+   * nothing may be paid for. Never throws.
+   */
+  check(endpoint: string, signal: AbortSignal, options?: { readonly mayPay?: boolean }): Promise<EndpointHealth>;
   close(): Promise<void>;
 }
 
 export type EndpointHealth =
   | { readonly type: 'healthy'; readonly models: readonly string[] }
+  /** It answers, but only a paid call could tell whether it serves the model. */
+  | { readonly type: 'unproven'; readonly reason: string; readonly hint: string }
   | { readonly type: 'unhealthy'; readonly reason: string; readonly hint: string };
 
 /** What a server was found to support, remembered over processes. */

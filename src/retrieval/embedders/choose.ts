@@ -15,9 +15,10 @@ export interface EmbeddingSettings extends TransformersEmbedderSettings {
   readonly dimensions: number | null;
 }
 
-type Choice = { readonly use: 'none' | 'endpoint' | 'local' | 'local_on_disk'; readonly why: string };
+export type EmbeddingChoice = { readonly use: 'none' | 'endpoint' | 'local' | 'local_on_disk'; readonly why: string };
 
-function choiceOf(settings: EmbeddingSettings): Choice {
+/** What a run would use, and why. Looks at what is installed; calls nobody. */
+export function embeddingChoice(settings: EmbeddingSettings): EmbeddingChoice {
   switch (settings.backend) {
     case 'none':
       return { use: 'none', why: 'embeddings.backend is none' };
@@ -32,7 +33,7 @@ function choiceOf(settings: EmbeddingSettings): Choice {
   }
 }
 
-function automaticChoice({ baseUrl, model, projectDir }: EmbeddingSettings): Choice {
+function automaticChoice({ baseUrl, model, projectDir }: EmbeddingSettings): EmbeddingChoice {
   if (baseUrl !== '') return { use: 'endpoint', why: 'embeddings.base_url is set' };
   if (findTransformers(projectDir) === null)
     return { use: 'none', why: 'no embeddings.base_url, and no local model package installed' };
@@ -43,7 +44,7 @@ function automaticChoice({ baseUrl, model, projectDir }: EmbeddingSettings): Cho
 
 async function make(
   settings: EmbeddingSettings,
-  { use }: Choice,
+  { use }: EmbeddingChoice,
   logger: Logger,
   signal?: AbortSignal,
 ): Promise<Embedder | null> {
@@ -68,7 +69,7 @@ export async function chooseEmbedder(
   logger: Logger,
   signal?: AbortSignal,
 ): Promise<Embedder | null> {
-  const choice = choiceOf(settings);
+  const choice = embeddingChoice(settings);
   const embedder = await make(settings, choice, logger, signal);
   const what =
     embedder === null

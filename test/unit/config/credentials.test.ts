@@ -65,13 +65,13 @@ test('a key where its variable should be named is refused without being shown (I
 
 describe('the customary variable of a provider', () => {
   test('is used when there is no mapping, and that is said', () => {
-    const { keys, problems, notices } = resolve(
+    const { keys, variables, problems } = resolve(
       'llm: {agents: {user: {provider: openai}, assistant: {model: gemini/flash}}}',
       { OPENAI_API_KEY: 'o', GEMINI_API_KEY: 'g' },
     );
     expect(problems).toEqual([]);
     expect([keys.user?.reveal(), keys.assistant?.reveal()]).toEqual(['o', 'g']);
-    expect(notices.join()).toContain('The user uses the key in OPENAI_API_KEY');
+    expect(variables).toEqual({ user: 'OPENAI_API_KEY', assistant: 'GEMINI_API_KEY', judge: null });
   });
 
   test('is never sent to an address of somebody else', () => {

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { EndpointConfig } from '../../../src/llm/settings.ts';
 import type { EndpointHealth } from '../../../src/ports/model.ts';
 import { type Answer, apiError, type ChatServer, completion, sendJson } from '../../support/chat-server.ts';
@@ -68,6 +68,31 @@ test.each<[Partial<EndpointConfig>, RegExp]>([
   );
   expect(health).toMatchObject({ type: 'unhealthy', hint: expect.stringMatching(hint) });
   if (changes.key !== undefined) expect(JSON.stringify(health)).not.toContain('sk-wrong');
+});
+
+describe('when nothing may be paid for', () => {
+  const listing = (...ids: readonly string[]): Answer => ({ path }, response) =>
+    path.endsWith('/models') ? sendJson(response, 200, models(...ids)) : sendJson(response, 500, {});
+
+  async function freely(answer: Answer): Promise<EndpointHealth> {
+    const server = await serverFor(answer);
+    const health = await portFor([endpointAt(server.url)]).check('one', never, { mayPay: false });
+    expect(server.requests.map(({ path }) => path)).toEqual(['/v1/models']);
+    return health;
+  }
+
+  test.for(['m1', 'm1:latest', 'm1-2026-01-31'])('a server that lists %s is healthy', async (listed) => {
+    expect((await freely(listing(listed))).type).toBe('healthy');
+  });
+
+  test.for(['m10', 'm1-mini'])('one that only lists %s does not serve the model', async (listed) => {
+    expect(await freely(listing(listed))).toMatchObject({ type: 'unhealthy', reason: 'one does not serve "m1".' });
+  });
+
+  test('one without a list proves nothing', async () => {
+    const health = await freely((_request, response) => sendJson(response, 404, {}));
+    expect(health).toMatchObject({ type: 'unproven', reason: expect.stringContaining('"m1"') });
+  });
 });
 
 test('nobody at the address is said with what to start', async () => {
