@@ -12,6 +12,7 @@ import type { LeaseGrant, Store } from '../ports/store.ts';
 import type { WorkQueue } from '../ports/work-queue.ts';
 import { committer } from './committer.ts';
 import type { RunDirectory } from './directory.ts';
+import { type EarlierCounts, withEarlier } from './earlier-counts.ts';
 import { languageWave } from './language-wave.ts';
 import type {
   CoordinatorMessage,
@@ -33,6 +34,8 @@ export interface CoordinatorOptions {
   readonly languages: readonly string[];
   /** Conversations wanted per language. */
   readonly totalSamples: number;
+  /** What 0.1.0 had done of this run. @default nothing */
+  readonly earlier?: readonly EarlierCounts[];
   readonly limits: ScheduleLimits;
   readonly turnCountOf: (rank: Rank) => number;
   readonly queue: WorkQueue;
@@ -58,7 +61,7 @@ export function coordinator(options: CoordinatorOptions): ActorDefinition<Coordi
 
 /** Where each language stands, from what is committed. */
 async function laneStarts(options: CoordinatorOptions): Promise<LaneStart[]> {
-  const counts = await options.store.runCounts(options.runId);
+  const counts = withEarlier(await options.store.runCounts(options.runId), options.earlier ?? []);
   return options.languages.map((_, languageIndex) => {
     const known = counts.find((count) => count.languageIndex === languageIndex);
     return {

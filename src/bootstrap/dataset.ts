@@ -6,12 +6,7 @@ import { readMarker } from '../export/marker.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
 import { type DatasetId, datasetId, freshHexId } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
-import type { Dataset, LeaseGrant, Store } from '../ports/store.ts';
-import { isProcessAlive, processIdentity } from '../store/process-identity.ts';
-
-/** After this long without a sign of life the hold of a process on another machine is taken over. */
-const LEASE_TTL_MS = 30_000;
-const RENEW_MS = 10_000;
+import type { Dataset, Store } from '../ports/store.ts';
 
 /** The id in the folder's marker; without one, that of `known`, or a fresh one. */
 export async function datasetIdOf(outputDir: string, known: DatasetId | null): Promise<DatasetId> {
@@ -25,9 +20,16 @@ export async function datasetIdOf(outputDir: string, known: DatasetId | null): P
   return marker?.datasetId ?? known ?? datasetId(freshHexId());
 }
 
+/** The dataset that an output folder belongs to, also when its marker was deleted; null when there is none. */
+export async function ownDatasetId(store: Store, outputDir: string): Promise<DatasetId | null> {
+  const marker = await readMarker(outputDir);
+  return marker?.datasetId ?? (await store.findDataset(outputDir))?.id ?? null;
+}
+
 /**
  * Opens the dataset; the questions of a ledger that 0.1.0 left in the folder become its memory.
- * @param notAdopted keys of questions that belong to conversations that are still being written.
+ * @param notAdopted keys of questions of conversations that are still being written: their lines count for
+ *   coverage, the questions count once those conversations are committed (B8).
  */
 export async function openDataset(
   store: Store,
@@ -42,39 +44,8 @@ export async function openDataset(
   for (const { number, reason } of ledger.badLines) {
     logger.log('warn', 'run', `[ledger] ${LEDGER_FILE} line ${number} is not an entry (${reason}); it stays in the file and counts for nothing`);
   }
-  const entries = ledger.entries.filter((entry) => !notAdopted.has(entry.key));
+  const entries = ledger.entries.map((entry) => (entry.key !== null && notAdopted.has(entry.key) ? { ...entry, key: null } : entry));
   await store.adopt(id, entries);
   if (entries.length > 0) logger.log('info', 'run', `[ledger] ${entries.length} earlier questions taken in from ${LEDGER_FILE}`);
   return { ...dataset, adopted: true };
-}
-
-export interface DatasetHold {
-  readonly lease: LeaseGrant;
-  release(): Promise<void>;
-}
-
-/**
- * Only one process writes into a dataset.
- * @throws DlgforgeError `held` naming the process that has it.
- */
-export async function holdDataset(store: Store, id: DatasetId, command: string, lost: (error: unknown) => void): Promise<DatasetHold> {
-  const result = await store.acquireLease(`dataset/${id}`, processIdentity(command), LEASE_TTL_MS, isProcessAlive);
-  if (result.type === 'held') {
-    const { host, pid, command: theirs, sinceMs } = result.holder;
-    throw new DlgforgeError(
-      'held',
-      `The process ${pid} on ${host} (\`${theirs}\`, since ${new Date(sinceMs).toISOString()}) is already writing this dataset. Wait for it, or stop it with \`kill ${pid}\` and run this command again: nothing is lost.`,
-    );
-  }
-  const { lease } = result;
-  const timer = setInterval(() => {
-    store.renewLease(lease).catch(lost);
-  }, RENEW_MS);
-  return {
-    lease,
-    async release() {
-      clearInterval(timer);
-      await store.releaseLease(lease);
-    },
-  };
 }

@@ -1,6 +1,7 @@
 /** Wires the actors of a run in this process: the only place where adapters meet actors. */
 import { coordinator } from '../actors/coordinator.ts';
 import { createDirectory } from '../actors/directory.ts';
+import type { EarlierCounts } from '../actors/earlier-counts.ts';
 import { createRouterClient, endpointRouter } from '../actors/endpoint-router/actor.ts';
 import { createModelCalls, type ModelCalls } from '../actors/endpoint-router/model-calls.ts';
 import type { Strategy } from '../actors/endpoint-router/choose.ts';
@@ -30,6 +31,8 @@ export interface GenerationOptions {
   readonly dialogue: DialogueContext;
   readonly inputs: InputsBase;
   readonly totalSamples: number;
+  /** What 0.1.0 had done of this run. @default nothing */
+  readonly earlier?: readonly EarlierCounts[];
   /** Conversations that are generated side by side. */
   readonly batchSize: number;
   readonly consecutiveDropsMax: number;
@@ -139,6 +142,7 @@ export function startGeneration(options: GenerationOptions): Generation {
       lease: options.lease,
       languages: languages.map((language) => language.name),
       totalSamples: options.totalSamples,
+      earlier: options.earlier ?? [],
       limits: { openMax: batchSize, waitingMax, consecutiveDropsMax: options.consecutiveDropsMax },
       turnCountOf: (rank) => dialogue.planner.conversation(rank.languageIndex, rank.index).turnCount,
       queue,

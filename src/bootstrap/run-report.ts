@@ -1,6 +1,7 @@
 /** What a run came to: from the store, so that it is right after any number of resumes. */
 import type { CallStats } from '../actors/endpoint-router/call-stats.ts';
 import type { EndpointStats } from '../actors/endpoint-router/endpoint-state.ts';
+import { type EarlierCounts, withEarlier } from '../actors/earlier-counts.ts';
 import type { RunEnd, RunTrouble } from '../actors/messages.ts';
 import { samplesPerLanguage } from '../config/roles.ts';
 import { payloadOf } from '../export/dataset-rows.ts';
@@ -59,6 +60,8 @@ export interface ReportOptions {
   readonly store: Store;
   readonly dataset: Dataset;
   readonly runId: RunId;
+  /** What 0.1.0 had done of this run; it counts. */
+  readonly earlier: readonly EarlierCounts[];
   readonly end: RunEnd;
   readonly stats: CallStats & { readonly endpoints: readonly EndpointStats[] };
   readonly resumed: boolean;
@@ -67,7 +70,8 @@ export interface ReportOptions {
 
 export async function reportRun(options: ReportOptions): Promise<RunReport> {
   const { project, store, dataset, runId, end, stats } = options;
-  const [counts, models] = await Promise.all([store.runCounts(runId), store.callTotals(runId)]);
+  const [stored, models] = await Promise.all([store.runCounts(runId), store.callTotals(runId)]);
+  const counts = withEarlier(stored, options.earlier);
   const languages = project.config.run.target_languages.map((language, languageIndex) =>
     languageReport(language, samplesPerLanguage(project.config), counts.find((count) => count.languageIndex === languageIndex)),
   );

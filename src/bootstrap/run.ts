@@ -9,7 +9,8 @@ import { checkRequirements } from '../config/requirements.ts';
 import { samplesPerLanguage } from '../config/roles.ts';
 import type { RunEnd, RunView } from '../actors/messages.ts';
 import type { InputsBase } from '../dialogue/conversation-record.ts';
-import type { DialogueSettings } from '../dialogue/settings.ts';
+import { type DialogueSettings, languageTags } from '../dialogue/settings.ts';
+import { keepLegacyState } from '../export/legacy-run.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { DlgforgeError, messageOf } from '../kernel/errors.ts';
 import type { RunId } from '../kernel/ids.ts';
@@ -17,15 +18,17 @@ import type { Strategy } from '../actors/endpoint-router/choose.ts';
 import type { Dataset, RunStatus, Store } from '../ports/store.ts';
 import { type DialogueAssets, loadDialogueAssets } from './assets.ts';
 import { openBackend, secretsOf } from './backend.ts';
-import { datasetIdOf, holdDataset, openDataset } from './dataset.ts';
+import { datasetIdOf, openDataset } from './dataset.ts';
 import { dialogueSettings, inputsBase, languageSources } from './dialogue-settings.ts';
 import { openFiles, type OutputFiles } from './files.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { type Generation, startGeneration } from './generation.ts';
+import { holdDataset } from './hold.ts';
 import { type Knowledge, openKnowledge } from './knowledge.ts';
 import type { Project } from './project.ts';
+import { journalImport, type LegacyImport, readLegacyImport } from './legacy-import.ts';
 import { openProjectStore } from './project-store.ts';
-import { openRun, wantedRun } from './run-record.ts';
+import { openRun, type WantedRun, wantedRun } from './run-record.ts';
 import { reportRun, type RunReport } from './run-report.ts';
 
 export interface RunOptions {
@@ -82,17 +85,18 @@ export async function runLocally(project: Project, options: RunOptions): Promise
   observer.status('opening the store');
   const store = await openProjectStore(project, { onWaiting: (message) => observer.status(message) });
   cleanUp.defer(() => store.close());
-  const wanted = await wantedRun(store, config);
+  const wanted = await wantedRun(store, config, folders.output);
   const datasetId = await datasetIdOf(folders.output, wanted.stored?.datasetId ?? null);
   const hold = await holdDataset(store, datasetId, options.command, (error) =>
     logger.log('error', 'store', `[store] the hold on the dataset was not renewed: ${messageOf(error)}`),
   );
   cleanUp.defer(() => hold.release());
-  const dataset = await openDataset(store, datasetId, folders.output, logger);
-
-  if (wanted.stored === null && wanted.mustExist) throw unknownRun(wanted.id, folders.output);
+  const legacy = await legacyOf(project, wanted);
+  if (wanted.stored === null && wanted.mustExist && (legacy?.stateCount ?? 0) === 0) throw unknownRun(wanted.id, folders.output);
+  const dataset = await openDataset(store, datasetId, folders.output, logger, legacy?.unfinishedQuestions);
+  if (legacy !== null) await takeOverLegacyRun(project, store, legacy);
   const fingerprint = fingerprintOf(config, assets, knowledge.retriever.info.fingerprint);
-  const run = await openRun({ ...options, store, wanted, dataset, lease: hold.lease, config, fingerprint });
+  const run = await openRun({ ...options, store, wanted, earlier: legacy?.earlier ?? null, dataset, lease: hold.lease, config, fingerprint });
   const settings = dialogueSettings(config, assets, { id: run.record.id, ordinal: run.record.ordinal, memory: run.plan.memory });
   const inputs = inputsBase(config);
   const files = await openFiles(project, { store, dataset, runId: run.record.id, inputs });
@@ -128,9 +132,23 @@ export async function runLocally(project: Project, options: RunOptions): Promise
   await store.setRunStatus(run.record.id, hold.lease, statusOf(end), end.type === 'failed' ? end.trouble.message : null);
   await files.writeState(end.type === 'completed' ? 'completed' : 'in_progress');
   observer.status(null);
-  const report = await reportRun({ project, store, dataset, runId: run.record.id, end, stats, resumed: run.resumed, wallMs: Date.now() - startedAtMs });
+  const earlier = run.plan.earlier ?? [];
+  const report = await reportRun({ project, store, dataset, runId: run.record.id, earlier, end, stats, resumed: run.resumed, wallMs: Date.now() - startedAtMs });
   logger.log('info', 'run', `[samples] Completed generation languages=${settings.languages.length} target_per_language=${samplesPerLanguage(config)} total_generated=${report.conversations} status=${end.type}`);
   return report;
+}
+
+/** What 0.1.0 left of a run that this store does not know; null when there is nothing. */
+async function legacyOf({ config, folders }: Project, { legacy }: WantedRun): Promise<LegacyImport | null> {
+  if (legacy === null) return null;
+  return await readLegacyImport({ outputDir: folders.output, run: legacy, languages: languageTags(config.run.target_languages) });
+}
+
+async function takeOverLegacyRun({ folders, logger }: Project, store: Store, legacy: LegacyImport): Promise<void> {
+  logger.log('info', 'run', `[import] ${legacy.summary}`);
+  for (const notice of legacy.notices) logger.log('warn', 'run', `[import] ${notice}`);
+  await journalImport(store.journal, legacy);
+  await keepLegacyState(folders.output, legacy.runId);
 }
 
 interface Parts {
@@ -165,6 +183,7 @@ function generate(parts: Parts): Generation {
     dialogue: { settings, planner: createPlanner(settings, sources), prompts },
     inputs: parts.inputs,
     totalSamples: samplesPerLanguage(config),
+    earlier: run.plan.earlier ?? [],
     batchSize: settingsOfRun.batch_size,
     consecutiveDropsMax: settingsOfRun.max_consecutive_drops,
     port: parts.backend.port,

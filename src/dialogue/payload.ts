@@ -74,8 +74,9 @@ function payloadTurn(turn: AcceptedTurn): PayloadTurn {
   };
 }
 
+/** Without the questions whose line the ledger file has already. */
 export function ledgerOf(state: ConversationState): LedgerDraft[] {
-  return state.turns.map((turn) => {
+  return state.turns.filter((turn) => turn.attempts.at(-1)?.inLedger !== true).map((turn) => {
     const attempt = turn.attempts.at(-1);
     const passage = coverageOf(attempt);
     const question = attempt?.question?.user_message ?? '';

@@ -57,7 +57,7 @@ export class MemoryDataset {
     this.adopted = true;
     const rows: LedgerRow[] = [];
     for (const { key, line, ...entry } of entries) {
-      this.#questionKeys.add(key);
+      if (key !== null) this.#questionKeys.add(key);
       rows.push({ language: null, entry });
       if (line !== null) this.adoptedLines.push(line);
     }

@@ -99,7 +99,7 @@ export class PostgresDatasets {
   ): Promise<void> {
     await session.query(this.#sql.adoptQuestions, [
       no,
-      byteaArray(entries.map((entry) => keyBytes(entry.key))),
+      byteaArray(entries.flatMap(({ key }) => (key === null ? [] : [keyBytes(key)]))),
     ]);
     await session.query(this.#sql.adoptLedger, [no, ADOPTED_SEQ, start, ...ledgerValues(entries)]);
     const lines = entries.flatMap(({ line }, i) => (line === null ? [] : [{ line, position: start + i }]));
