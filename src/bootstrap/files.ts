@@ -57,7 +57,8 @@ export const rowSettings = (project: Project, store: Store): RowSettings => ({
   journalAnswers: answersOf(store),
 });
 
-export interface StateOptions extends FilesOptions {
+export interface StateOptions extends Omit<FilesOptions, 'dataset'> {
+  readonly dataset: Pick<Dataset, 'id'>;
   readonly outputDir: string;
   readonly status: RunStateStatus;
 }

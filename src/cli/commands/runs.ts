@@ -1,0 +1,115 @@
+import { projectWithoutLogs } from '../../bootstrap/project.ts';
+import { listRuns, type RunDetails, type RunSummary, showRun } from '../../bootstrap/runs.ts';
+import { loadConfig } from '../../config/load.ts';
+import { EXIT } from '../exit-codes.ts';
+import { count, duration, table } from '../format.ts';
+import { print } from '../terminal.ts';
+
+interface Flags {
+  readonly config: string;
+  readonly json?: boolean;
+}
+
+export async function runsList({ config, json }: Flags): Promise<number> {
+  const runs = await listRuns(projectAt(config));
+  if (json === true) print(JSON.stringify(runs, null, 2));
+  else if (runs.length === 0) print(`No runs yet. Start one: npx dlgforge run ${config}`);
+  else print(runs.flatMap(listed).join('\n'));
+  return EXIT.done;
+}
+
+export async function runsShow(id: string, { config, json }: Flags): Promise<number> {
+  const run = await showRun(projectAt(config), id);
+  print(json === true ? JSON.stringify(run, null, 2) : shown(run, config).join('\n'));
+  return EXIT.done;
+}
+
+const projectAt = (configPath: string) => projectWithoutLogs(loadConfig({ configPath }));
+
+function listed(run: RunSummary): string[] {
+  return [
+    `${run.id}  ${run.status}  created ${minute(run.createdAt)}, updated ${minute(run.updatedAt)}`,
+    `    ${languagesText(run)}; ${numbersText(run)}`,
+    `    dataset ${run.datasetId}${run.rehearsal ? ', rehearsal' : ''}`,
+    ...(run.error === null ? [] : [`    ${oneLine(run.error)}`]),
+  ];
+}
+
+const languagesText = ({ languages }: RunSummary): string =>
+  languages.map(({ language, committed, target }) => `${language} ${count(committed)}/${count(target)}`).join(', ');
+
+const numbersText = ({ turns, calls, promptTokens, completionTokens }: RunSummary): string =>
+  `${count(turns)} turns, ${count(calls)} calls, ${count(promptTokens + completionTokens)} tokens`;
+
+/** In the time zone of whoever looks. */
+function minute(iso: string): string {
+  const at = new Date(iso);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`;
+}
+
+const ERROR_SHOWN = 200;
+
+function oneLine(text: string): string {
+  const line = text.replaceAll(/\s+/g, ' ').trim();
+  return line.length <= ERROR_SHOWN ? line : `${line.slice(0, ERROR_SHOWN - 1)}…`;
+}
+
+function shown(run: RunDetails, config: string): string[] {
+  const indented = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
+  const section = (title: string, lines: readonly string[]): string[] =>
+    lines.length === 0 ? [] : [title, ...indented(lines)];
+  return [
+    `Run ${run.id}: ${run.status}${run.rehearsal ? ' (rehearsal)' : ''}`,
+    ...indented([
+      `created ${minute(run.createdAt)}, updated ${minute(run.updatedAt)}`,
+      `run ${run.ordinal + 1} of the dataset ${run.datasetId}`,
+      ...(run.error === null ? [] : run.error.split('\n')),
+    ]),
+    ...section(
+      'Conversations',
+      table(
+        ['language', 'conversations', 'wanted', 'turns', 'dropped'],
+        run.languages.map((row) => [row.language, row.committed, row.target, row.turns, row.dropped]),
+      ),
+    ),
+    ...section('Drops', dropLines(run)),
+    ...section('Model calls', callLines(run)),
+    ...section('Settings that decide about its rows', settingLines(run)),
+    ...section('Files', [run.outputDir, run.runState, `${run.logsDir} (logs)`, run.store]),
+    ...section('Now', [nowLine(run, config)]),
+  ];
+}
+
+const dropLines = ({ languages }: RunDetails): string[] =>
+  languages.flatMap(({ language, dropReasons }) =>
+    Object.entries(dropReasons).map(([reason, number]) => `${language}: ${count(number)} × ${reason}`),
+  );
+
+function callLines(run: RunDetails): string[] {
+  const tokens = `${count(run.promptTokens)} prompt (${count(run.cachedTokens)} cached), ${count(run.completionTokens)} completion`;
+  return [
+    `${count(run.calls)} answers; tokens: ${tokens}`,
+    ...run.models.map(
+      (row) =>
+        `${row.role}: ${count(row.calls)} × ${row.model} at ${row.endpoint}, ${duration(row.calls === 0 ? 0 : row.latencyMs / row.calls)} on average`,
+    ),
+  ];
+}
+
+function settingLines({ settings }: RunDetails): string[] {
+  const width = Math.max(0, ...Object.keys(settings).map((name) => name.length));
+  return Object.entries(settings).map(([name, value]) => `${name.padEnd(width)}  ${shortened(value)}`);
+}
+
+/** Texts that are only compared are known by their hash. */
+const shortened = (value: string): string => value.replace(/^"([0-9a-f]{8})[0-9a-f]{56}"$/, 'version $1');
+
+function nowLine(run: RunDetails, config: string): string {
+  const { holder } = run;
+  if (run.status === 'running' && holder !== null) {
+    return `driven by the process ${holder.pid} on ${holder.host} (\`${holder.command}\`)`;
+  }
+  const again = `npx dlgforge run ${config} --resume ${run.id}`;
+  return run.status === 'completed' ? `done; with more run.total_samples it goes on: ${again}` : `go on with: ${again}`;
+}
