@@ -1,11 +1,12 @@
 /**
- * What is kept in memory of an index: the documents with their passage ids, and the passages
- * themselves while their text is small enough. Larger indexes read passages by row and keep the
- * latest ones.
+ * What is kept in memory of an index: the documents with their passage ids; the passages themselves
+ * while their text is small enough, and their terms while it is smaller still. Larger indexes read
+ * passages by row and keep the latest ones, and have their terms searched by LanceDB.
  */
 import type { DocumentEntry, Passage } from '../dialogue/passage.ts';
 import type { PassageTable } from './passage-table.ts';
 import { RecentCache } from './recent-cache.ts';
+import { SEARCHED_IN_MEMORY_MAX, TermIndex } from './term-index.ts';
 
 /** In characters; in memory one or two bytes each. */
 export const RESIDENT_TEXT_MAX = 64 * 1024 * 1024;
@@ -13,6 +14,8 @@ const RECENT_PASSAGES = 10_000;
 
 export class Inventory {
   readonly documents: readonly DocumentEntry[];
+  /** Null when the index is searched on disk. */
+  readonly terms: TermIndex | null;
   readonly #ids: readonly string[];
   readonly #rowOf: ReadonlyMap<string, number>;
   readonly #resident: readonly Passage[] | null;
@@ -24,8 +27,10 @@ export class Inventory {
     documents: readonly DocumentEntry[],
     ids: readonly string[],
     resident: readonly Passage[] | null,
+    terms: TermIndex | null,
   ) {
     this.#table = table;
+    this.terms = terms;
     this.documents = documents;
     this.#ids = ids;
     this.#rowOf = new Map(ids.map((id, row) => [id, row]));
@@ -38,17 +43,19 @@ export class Inventory {
     residentTextMax = RESIDENT_TEXT_MAX,
   ): Promise<Inventory> {
     const keep = textLength <= residentTextMax;
+    const terms = textLength <= Math.min(residentTextMax, SEARCHED_IN_MEMORY_MAX) ? new TermIndex() : null;
     const resident: Passage[] = [];
     const ids: string[] = [];
     const documents: { source: string; passageIds: string[] }[] = [];
-    for await (const passage of table.passages()) {
+    for await (const { passage, terms: words } of table.passages(terms !== null)) {
       ids.push(passage.id);
+      terms?.add(words);
       if (keep) resident.push(passage);
       const last = documents.at(-1);
       if (last?.source === passage.source) last.passageIds.push(passage.id);
       else documents.push({ source: passage.source, passageIds: [passage.id] });
     }
-    return new Inventory(table, documents, ids, keep ? resident : null);
+    return new Inventory(table, documents, ids, keep ? resident : null, terms);
   }
 
   get size(): number {

@@ -127,7 +127,12 @@ export class LancedbRetriever implements Retriever {
     const matching =
       terms.length === 0
         ? Promise.resolve([])
-        : topRows((limit) => table.matching(terms, limit), listDepth, inventory.size, idOf);
+        : topRows(
+            (limit) => (inventory.terms ?? table).matching(terms, limit),
+            listDepth,
+            inventory.size,
+            idOf,
+          );
     if (!isHybrid) return matching;
     const nearest = this.#nearest(options.embedder, query, listDepth, idOf, signal);
     return fused(await Promise.all([matching, nearest]), idOf).slice(0, depth);

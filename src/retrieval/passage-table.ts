@@ -104,15 +104,16 @@ export class PassageTable {
     if (next !== to) throw damaged();
   }
 
-  /** Every passage in row order. */
-  async *passages(): AsyncGenerator<Passage> {
+  /** Every passage in row order; its terms are '' where they are not wanted. */
+  async *passages(withTerms: boolean): AsyncGenerator<Omit<PassageRow, 'vector'>> {
+    const columns = withTerms ? [...PASSAGE_COLUMNS, 'terms'] : PASSAGE_COLUMNS;
     let next = 0;
-    for await (const batch of this.#table.query().select(PASSAGE_COLUMNS)) {
+    for await (const batch of this.#table.query().select(columns)) {
       const read = cells(batch);
       for (let i = 0; i < batch.numRows; i += 1) {
         if (read.number('row', i) !== next) throw damaged();
         next += 1;
-        yield passageAt(read, i);
+        yield { passage: passageAt(read, i), terms: withTerms ? read.text('terms', i) : '' };
       }
     }
   }

@@ -27,7 +27,7 @@ export function fused(orders: readonly (readonly number[])[], idOf: IdOf): numbe
  * for more again while the cut goes through a group of equals, up to `most`.
  */
 export async function topRows(
-  search: (limit: number) => Promise<readonly ScoredRow[]>,
+  search: (limit: number) => readonly ScoredRow[] | Promise<readonly ScoredRow[]>,
   depth: number,
   most: number,
   idOf: IdOf,

@@ -85,6 +85,16 @@ describe('searching', () => {
     expect(await fromDisk.get([...ids, ...ids])).toEqual(await retriever.get([...ids, ...ids]));
   });
 
+  it('ranks in memory as LanceDB ranks on disk', async () => {
+    const documents = wordDocuments(60, 150);
+    await using words = await Knowledge.create(documents);
+    const inMemory = await words.buildAndOpen();
+    const onDisk = await words.open({ residentTextMax: 0 });
+    const queries = Object.values(documents).map((text) => text.split(' ').slice(20, 30).join(' '));
+    for (const query of queries)
+      expect(await inMemory.search(query, 12)).toEqual(await onDisk.search(query, 12));
+  });
+
   it('refuses to search when closed, and when cancelled', async () => {
     const other = await knowledge.open();
     await expect(other.search('market', 1, AbortSignal.abort())).rejects.toMatchObject({ code: 'cancelled' });
