@@ -100,7 +100,7 @@ export async function reportRun(options: ReportOptions): Promise<RunReport> {
   };
 }
 
-function languageReport(language: string, target: number, counts: RunCounts | undefined): LanguageReport {
+export function languageReport(language: string, target: number, counts: RunCounts | undefined): LanguageReport {
   return {
     language,
     target,
