@@ -76,6 +76,8 @@ export function createProgram(): Command {
     .description('write a commented configuration and its folders')
     .argument('[folder]', 'the project to make', '.')
     .option('--force', 'replace a configuration that is there', false)
+    .addOption(new Option('--backend <backend>', 'where answers come from').choices(['rehearsal', 'openai']))
+    .option('--languages <list>', 'comma-separated target languages')
     .addOption(verbose())
     .action(command('init', async () => (await import('./commands/init.ts')).init));
 

@@ -1,53 +1,56 @@
+export type StarterBackend = 'openai' | 'rehearsal';
+
 export interface StarterOptions {
   /** Where answers come from; `rehearsal` needs no key and no network. @default 'openai' */
-  readonly backend?: 'openai' | 'rehearsal';
+  readonly backend?: StarterBackend;
+  /** @default ['en'] */
+  readonly languages?: readonly string[];
 }
 
-const AGENTS = {
-  openai: `  # openai: any OpenAI-compatible API. Also: vllm_attach, vllm_managed, and rehearsal, which is
-  # built in, needs no key and writes rehearsal text.
+const BACKENDS = {
+  openai: `  # openai: any OpenAI-compatible API. Also: vllm_attach for servers of your own.
   backend: openai
-  # Requests in flight at the same time, at most.
-  max_in_flight: 16
-  agents:
-    # provider: openai, gemini, anthropic, deepseek, mistral, groq, together, openrouter, ollama,
-    # lm_studio, hosted_vllm. The key comes from the environment or from a file .env beside this
-    # one, for example OPENAI_API_KEY=… . Never write a key into this file.
-    user:
-      provider: openai
-      model: gpt-5.2
-    assistant:
-      provider: openai
-      model: gpt-5.2
-    judge:
-      provider: openai
-      model: gpt-5.2
-  # Several servers for the same models:
-  # routing:
-  #   endpoints:
-  #     - http://127.0.0.1:8000/v1
-  #     - base_url: http://10.0.0.2:8000/v1
-  #       api_key_env: VLLM_API_KEY
-  #       max_in_flight: 64
+  # To try everything without a key and without a model, use this line instead:
+  # backend: rehearsal
 `,
-  rehearsal: `  # rehearsal: built in, needs no key and writes rehearsal text. For a real model: openai (any
-  # OpenAI-compatible API), with the models below and the key in the environment.
+  rehearsal: `  # rehearsal is built in: it needs no key and writes rehearsal text, for seeing how everything works.
   backend: rehearsal
-  # agents:
-  #   user:
-  #     provider: openai
-  #     model: gpt-5.2
-  #   assistant:
-  #     provider: openai
-  #     model: gpt-5.2
-  #   judge:
-  #     provider: openai
-  #     model: gpt-5.2
+  # For a real model put its key into .env (see .env.example) and use this line instead:
+  # backend: openai
 `,
 } as const;
 
+/** What a project keeps out of version control. */
+export const STARTER_IGNORED = `.env
+.dlgforge/
+knowledge_index/
+logs/
+outputs/
+`;
+
+export const STARTER_ENVIRONMENT = `# Copy to .env in this folder and fill in what you use. Variables that are already set in your shell
+# win over this file. Never commit .env.
+
+# The key of a well-known provider is found by its usual name:
+OPENAI_API_KEY=
+# GEMINI_API_KEY=
+# ANTHROPIC_API_KEY=
+# DEEPSEEK_API_KEY=
+# MISTRAL_API_KEY=
+# GROQ_API_KEY=
+# OPENROUTER_API_KEY=
+
+# To name another variable for a role:
+# LLM_USER_API_KEY_ENV=OPENAI_API_KEY
+# LLM_ASSISTANT_API_KEY_ENV=OPENAI_API_KEY
+# LLM_JUDGE_API_KEY_ENV=OPENAI_API_KEY
+
+# For tools.web_search.enabled: true
+# SERPER_API_KEY=
+`;
+
 /** A first configuration with the keys that people change, each explained. All others have defaults. */
-export function starterConfig({ backend = 'openai' }: StarterOptions = {}): string {
+export function starterConfig({ backend = 'openai', languages = ['en'] }: StarterOptions = {}): string {
   return `# Configuration of dlgforge. The folder of this file is the project: documents (.txt, .md, .pdf)
 # go into knowledge/, results come out in outputs/.
 #
@@ -63,7 +66,7 @@ run:
   # Conversations kept open at the same time.
   batch_size: 8
   # Languages, in any words that a model understands. Codes like "no" need their quotes.
-  target_languages: ["en"]
+  target_languages: [${languages.map((language) => JSON.stringify(language)).join(', ')}]
   # The same seed, configuration and answers give the same dataset.
   seed: 0
   turns:
@@ -82,7 +85,28 @@ run:
         probability: 0.35
 
 llm:
-${AGENTS[backend]}
+${BACKENDS[backend]}  # Requests in flight at the same time, never more.
+  max_in_flight: 16
+  # The models of the three roles. provider: openai, gemini, anthropic, deepseek, mistral, groq,
+  # together, openrouter, ollama, lm_studio, hosted_vllm. Never write a key into this file.
+  agents:
+    user:
+      provider: openai
+      model: gpt-5.2
+    assistant:
+      provider: openai
+      model: gpt-5.2
+    judge:
+      provider: openai
+      model: gpt-5.2
+  # Several servers for the same models:
+  # routing:
+  #   endpoints:
+  #     - http://127.0.0.1:8000/v1
+  #     - base_url: http://10.0.0.2:8000/v1
+  #       api_key_env: VLLM_API_KEY
+  #       max_in_flight: 64
+
 judge:
   # online: judge during the run. offline: later, with \`dlgforge judge\`.
   mode: online

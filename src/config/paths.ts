@@ -37,6 +37,10 @@ export const fromWorkingDir = (path: string, workingDir: string): string => belo
 /** The prompts and personas that come with dlgforge; two levels above this file in the sources and in the package. */
 export const shippedPromptsDir = (): string => fileURLToPath(new URL('../../prompts/', import.meta.url));
 
+/** The documents that `dlgforge init` puts into a new project. */
+export const starterKnowledgeDir = (): string =>
+  fileURLToPath(new URL('../../examples/starter/knowledge/', import.meta.url));
+
 /** An asset that may be the user's or ours. */
 export type Asset =
   | { readonly type: 'own'; readonly path: string }

@@ -23,7 +23,7 @@ export function knowledgeChecks(project: Project): Promise<readonly Check[]> {
       return [problem('knowledge', `No readable text found in ${project.folders.knowledge}.`, hint), ...skipped];
     }
     const rest = survey.notRead === 0 ? '' : `; ${survey.notRead} more were not looked at`;
-    const text = `${survey.documents} readable documents, ${survey.passages} passages${rest}`;
+    const text = `${survey.documents} readable ${survey.documents === 1 ? 'document' : 'documents'}, ${survey.passages} passages${rest}`;
     return [ok('knowledge', text), ...skipped];
   });
 }

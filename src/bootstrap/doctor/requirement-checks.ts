@@ -1,5 +1,6 @@
 /** The configuration itself, and what it names: models, keys, files. */
 import type { ConfigProblem } from '../../config/problem.ts';
+import type { AgentRole, Config } from '../../config/schema.ts';
 import type { Requirements } from '../../config/requirements.ts';
 import { modelOf, samplesPerLanguage } from '../../config/roles.ts';
 import type { Project } from '../project.ts';
@@ -21,11 +22,16 @@ export function requirementChecks(project: Project, requirements: Requirements):
   const lacks = (area: string): boolean => found.some(({ name }) => name === area);
   const checks: Check[] = [];
   if (!lacks('models')) {
-    const models = roles.map((role) => `${role} ${modelOf(project.config, role) || 'as its endpoints say'}`);
-    checks.push(ok('models', `${project.config.llm.backend}: ${models.join(', ')}`));
+    checks.push(ok('models', modelsText(project.config, roles)));
   }
   if (!lacks('keys')) checks.push(ok('keys', keysText(requirements)));
   return [...checks, ...found, ...notices.map((notice) => warning('config', notice))];
+}
+
+function modelsText(config: Config, roles: readonly AgentRole[]): string {
+  const { backend } = config.llm;
+  if (backend === 'rehearsal') return 'none: the built-in rehearsal answers, no model is called';
+  return `${backend}: ${roles.map((role) => `${role} ${modelOf(config, role) || 'as its endpoints say'}`).join(', ')}`;
 }
 
 function areaOf({ variable, keyPath }: ConfigProblem): string {
