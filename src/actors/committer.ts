@@ -33,6 +33,8 @@ interface Held {
   readonly handedOver: Map<string, HandOver>;
   /** The rank in hand. */
   committing: Rank | null;
+  /** The last one that was settled: a hand-over of it, or of a lower one, is a repetition. */
+  settled: Rank | null;
 }
 
 type Check = Extract<CommitterMessage, { type: 'CheckQuestion' }>;
@@ -40,7 +42,7 @@ type Check = Extract<CommitterMessage, { type: 'CheckQuestion' }>;
 const nameOf = (rank: Rank): string => `${rank.index}/${rank.languageIndex}`;
 
 export function committer(options: CommitterOptions): ActorDefinition<CommitterMessage> {
-  const held: Held = { claims: createClaims(), handedOver: new Map(), committing: null };
+  const held: Held = { claims: createClaims(), handedOver: new Map(), committing: null, settled: null };
   return {
     kind: 'committer',
     mailbox: { capacity: 65_536 },
@@ -91,8 +93,10 @@ function createCommitter(
   };
 
   const take = (handOver: HandOver): void => {
+    // The coordinator may not have heard yet of what was settled here a moment ago.
+    const isSettled = held.settled !== null && compareRanks(handOver.rank, held.settled) <= 0;
     const frontier = options.frontier();
-    if (frontier === null || compareRanks(handOver.rank, frontier) < 0) return tellSettled(handOver);
+    if (isSettled || frontier === null || compareRanks(handOver.rank, frontier) < 0) return tellSettled(handOver);
     handedOver.set(nameOf(handOver.rank), handOver);
     context.tell(coordinator, { type: 'ConversationHandedOver', rank: handOver.rank });
   };
@@ -112,6 +116,7 @@ function createCommitter(
     const { rank, outcome } = handOver;
     const result = await store.commit(commitRequest(options, handOver));
     invariant(result.type === 'committed', `${handOver.conversationId} was validated in rank order`);
+    held.settled = rank;
     handedOver.delete(nameOf(rank));
     claims.release(rank);
     tellSettled(handOver);
@@ -130,13 +135,13 @@ function createCommitter(
 
   const sendBack = (handOver: HandOver, found: Extract<Validity, { type: 'wrong_guess' }>): void => {
     const { turn, attempt, verdict } = found;
-    handedOver.delete(nameOf(handOver.rank));
-    claims.release(handOver.rank);
     context.logger.log(
       'debug',
       'run',
       `[commit] ${handOver.conversationId} goes back to turn ${turn}, attempt ${attempt}: ${verdict} the question`,
     );
+    handedOver.delete(nameOf(handOver.rank));
+    claims.release(handOver.rank);
     context.tell(coordinator, { type: 'ConversationSentBack', rank: handOver.rank });
     if (handOver.conversation === null) return;
     context.tell(handOver.conversation, { type: 'Command', command: { type: 'SendBack', turn, attempt, verdict } });

@@ -72,6 +72,7 @@ export function conversation(
   name: string,
 ): ActorDefinition<ConversationMessage> {
   const { runId, languageIndex, index, priority } = item;
+  const held: Held = { draining: false };
   return persistentActor<ConversationState, ConversationEvent, ConversationMessage>({
     kind: 'conversation',
     id: conversationPersistenceId(runId, languageIndex, index),
@@ -85,7 +86,7 @@ export function conversation(
       decode: decodeConversationSnapshot,
     },
     restart: { maxRestarts: 4, withinMs: 600_000, backoffMinMs: 200, backoffMaxMs: 10_000, onGivenUp: 'stop' },
-    behave: (context, persistence) => createConversation({ ...options, worker, name, priority }, context, persistence),
+    behave: (context, persistence) => createConversation({ ...options, worker, name, priority, held }, context, persistence),
   });
 }
 
@@ -95,10 +96,16 @@ function isPaidFor(event: ConversationEvent): boolean {
   return event.type === 'ModelAnswered' || event.type === 'LateAnswerKept' || event.type === 'ConversationDropped';
 }
 
+/** What a restart must not forget: a run that is being stopped pays for nothing more. */
+interface Held {
+  draining: boolean;
+}
+
 interface ShellOptions extends ConversationOptions {
   readonly worker: ActorRef<WorkerMessage>;
   readonly name: string;
   readonly priority: number;
+  readonly held: Held;
 }
 
 function createConversation(
@@ -106,11 +113,10 @@ function createConversation(
   context: ActorContext<ConversationMessage>,
   persistence: Persistence<ConversationState, ConversationEvent>,
 ): Behaviour<ConversationMessage> {
-  const { dialogue, directory, worker, name } = options;
+  const { dialogue, directory, worker, name, held } = options;
   const { languageIndex, index } = persistence.state.key;
   const rank = { languageIndex, index };
   const conversationId = conversationIdOf(dialogue.settings, languageIndex, index);
-  let draining = false;
   let callsInFlight = 0;
   /** The step whose effects have been started. */
   let startedStep = -1;
@@ -125,7 +131,7 @@ function createConversation(
       case 'EffectFailed':
         return effectFailed(message.error);
       case 'Drain':
-        draining = true;
+        held.draining = true;
         return reportDrained();
       case 'RepeatHandOver':
         if (message.step === persistence.state.step) handOver();
@@ -166,7 +172,7 @@ function createConversation(
   };
 
   const reportDrained = (): void => {
-    if (draining && callsInFlight === 0) context.tell(worker, { type: 'ConversationDrained', name });
+    if (held.draining && callsInFlight === 0) context.tell(worker, { type: 'ConversationDrained', name });
   };
 
   const startEffects = (): void => {
@@ -214,7 +220,7 @@ function createConversation(
   };
 
   const askModel = (effect: Extract<Effect, { type: 'AskModel' }>): void => {
-    if (draining) {
+    if (held.draining) {
       startedStep = -1;
       return;
     }
@@ -295,5 +301,6 @@ function createConversation(
   const { type } = persistence.state.stage;
   if (type === 'new' || type === 'between_turns') context.tell(context.self, command({ type: 'StartConversation' }));
   else startEffects();
+  reportDrained();
   return { receive };
 }

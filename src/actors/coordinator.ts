@@ -49,18 +49,19 @@ export interface CoordinatorOptions {
 }
 
 export function coordinator(options: CoordinatorOptions): ActorDefinition<CoordinatorMessage> {
+  const held: Held = { ending: null, failed: new Set() };
   return {
     kind: 'coordinator',
     mailbox: { capacity: 65_536 },
     async start(context) {
-      const schedule = createSchedule(await laneStarts(options), options.limits, options.turnCountOf);
-      return createCoordinator(options, schedule, context);
+      const schedule = createSchedule(await laneStarts(options, held.failed), options.limits, options.turnCountOf);
+      return createCoordinator(options, held, schedule, context);
     },
   };
 }
 
 /** Where each language stands, from what is committed. */
-async function laneStarts(options: CoordinatorOptions): Promise<LaneStart[]> {
+async function laneStarts(options: CoordinatorOptions, failed: ReadonlySet<number>): Promise<LaneStart[]> {
   const counts = withEarlier(await options.store.runCounts(options.runId), options.earlier ?? []);
   return options.languages.map((_, languageIndex) => {
     const known = counts.find((count) => count.languageIndex === languageIndex);
@@ -69,10 +70,18 @@ async function laneStarts(options: CoordinatorOptions): Promise<LaneStart[]> {
       committed: known?.committed ?? 0,
       dropped: known?.dropped ?? 0,
       // A resumed run gets its chances anew: the person who resumes has changed something.
-      consecutiveDrops: 0,
+      consecutiveDrops: failed.has(languageIndex) ? options.limits.consecutiveDropsMax : 0,
       nextIndex: known?.nextIndex ?? 0,
     };
   });
+}
+
+/** What a restart must not forget. */
+interface Held {
+  /** Somebody asked for the end, and what for. */
+  ending: RunEnd | null;
+  /** Languages that were given up. */
+  readonly failed: Set<number>;
 }
 
 type Phase =
@@ -82,6 +91,7 @@ type Phase =
 
 function createCoordinator(
   options: CoordinatorOptions,
+  held: Held,
   schedule: Schedule,
   context: ActorContext<CoordinatorMessage>,
 ): Behaviour<CoordinatorMessage> {
@@ -108,6 +118,8 @@ function createCoordinator(
     for (let rank = schedule.admit(); rank !== null; rank = schedule.admit()) {
       const wave = waves[rank.languageIndex];
       if (wave !== undefined) context.tell(wave, { type: 'OpenConversation', rank, priority });
+      // One that outlived a restart of this actor may have handed over before it was admitted again.
+      if (finished.has(nameOf(rank))) schedule.setFinished(rank, true);
       priority += 1;
     }
   };
@@ -144,6 +156,7 @@ function createCoordinator(
 
   const drain = (how: RunEnd): void => {
     if (phase.type !== 'running') return;
+    held.ending = how;
     phase = { type: 'draining', end: how, drained: false };
     const asks = options.workers.map((worker) =>
       context.ask<WorkerMessage, 'drained'>(worker, (replyTo) => ({ type: 'DrainWorker', replyTo }), { timeoutMs: options.shutdownGraceMs }),
@@ -164,12 +177,22 @@ function createCoordinator(
     const wave = waves[rank.languageIndex];
     if (wave !== undefined) context.tell(wave, { type: 'ConversationSettled', settled: conversation, progress });
     context.tell(options.exporter, { type: 'CatchUp' });
+    if (progress.ended === 'failed') giveUp(rank.languageIndex);
     goOn();
+  };
+
+  /** Nothing more is paid for a language that will not reach its target in this run. */
+  const giveUp = (languageIndex: number): void => {
+    held.failed.add(languageIndex);
+    for (const worker of options.workers) context.tell(worker, { type: 'LeaveLanguage', languageIndex });
   };
 
   const view = async (replyTo: ReplyTo<RunView>): Promise<void> => {
     const views = await Promise.all(
-      waves.map((wave) => context.ask<WaveMessage, WaveView>(wave, (reply) => ({ type: 'GetWaveView', replyTo: reply }))),
+      waves.map((wave) =>
+        // A wave that is being restarted has nothing to show; a look at the run must not disturb it.
+        context.ask<WaveMessage, WaveView>(wave, (reply) => ({ type: 'GetWaveView', replyTo: reply })).catch(() => null),
+      ),
     );
     context.reply(replyTo, {
       languages: schedule.progress().map((progress, i) => ({ ...progress, open: views[i]?.open ?? 0, turns: views[i]?.turns ?? 0 })),
@@ -178,7 +201,8 @@ function createCoordinator(
     });
   };
 
-  goOn();
+  if (held.ending === null) goOn();
+  else drain(held.ending);
 
   return {
     receive(message) {

@@ -36,6 +36,8 @@ export type WorkerMessage =
   | { readonly type: 'ConversationEnded'; readonly name: string; readonly terminated: Terminated }
   | { readonly type: 'ConversationDrained'; readonly name: string }
   | { readonly type: 'ReportTrouble'; readonly trouble: RunTrouble }
+  /** Its conversations end as soon as the calls in flight are journalled; they go on when the run is resumed. */
+  | { readonly type: 'LeaveLanguage'; readonly languageIndex: number }
   /** Answered when no conversation of this worker has a model call in flight. */
   | { readonly type: 'DrainWorker'; readonly replyTo: ReplyTo<'drained'> };
 

@@ -7,7 +7,7 @@
  */
 import type { DialogueSettings } from '../dialogue/settings.ts';
 import { conversationIdOf } from '../dialogue/settings.ts';
-import { isDlgforgeError, messageOf, unreachable } from '../kernel/errors.ts';
+import { type ErrorCode, isDlgforgeError, messageOf, unreachable } from '../kernel/errors.ts';
 import type { Delivery, WorkQueue } from '../ports/work-queue.ts';
 import { conversation, type ConversationOptions } from './conversation.ts';
 import type { ConversationMessage, HandOver, RunTrouble, WorkerMessage } from './messages.ts';
@@ -24,8 +24,20 @@ interface InHand {
   readonly actor: ActorRef<ConversationMessage>;
 }
 
-/** Failures that every other conversation would meet too. */
-const RUN_LEVEL_CODES = new Set(['store', 'endpoint', 'credentials', 'retrieval', 'knowledge', 'config', 'held', 'output']);
+/** Failures that every other conversation would meet too: of what all of them use, or of the actors that serve them. */
+const RUN_LEVEL_CODES: ReadonlySet<string> = new Set<ErrorCode>([
+  'store',
+  'endpoint',
+  'credentials',
+  'retrieval',
+  'knowledge',
+  'config',
+  'held',
+  'output',
+  'timeout',
+  'overloaded',
+  'receiver_gone',
+]);
 
 export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
   return {
@@ -36,14 +48,17 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
       const { settings } = options.dialogue;
       const inHand = new Map<string, InHand>();
       const undrained = new Set<string>();
+      const left = new Set<number>();
       let awaitingDrain: ReplyTo<'drained'> | null = null;
 
+      // A delivery has functions and is this process's own, so it comes in by a pipe and not as a message.
       const consumer = options.queue.consume(options.capacity, (delivery) =>
-        context.tell(context.self, { type: 'TakeWork', delivery }),
+        context.pipe(Promise.resolve(delivery), (ready) => ({ type: 'TakeWork', delivery: ready }), neverFails),
       );
 
       const take = (delivery: Delivery): void => {
         const { languageIndex, index } = delivery.item;
+        if (left.has(languageIndex)) return delivery.ack();
         const name = `${languageIndex}-${index}`;
         const actor = context.spawn(name, conversation(options, delivery.item, context.self, name));
         inHand.set(name, { delivery, actor });
@@ -101,6 +116,19 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
         if (undrained.size === 0) context.reply(replyTo, 'drained');
       };
 
+      const leaveLanguage = (languageIndex: number): void => {
+        left.add(languageIndex);
+        for (const { delivery, actor } of inHand.values()) {
+          if (delivery.item.languageIndex === languageIndex) context.tell(actor, { type: 'Drain' });
+        }
+      };
+
+      const conversationDrained = (name: string): void => {
+        drained(name);
+        const held = inHand.get(name);
+        if (held !== undefined && left.has(held.delivery.item.languageIndex)) void context.stop(held.actor as ActorRef<never>);
+      };
+
       const drained = (name: string): void => {
         if (undrained.delete(name) && undrained.size === 0 && awaitingDrain !== null) context.reply(awaitingDrain, 'drained');
       };
@@ -113,9 +141,11 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
             case 'ConversationEnded':
               return ended(message.name, message.terminated);
             case 'ConversationDrained':
-              return drained(message.name);
+              return conversationDrained(message.name);
             case 'ReportTrouble':
               return reportTrouble(message.trouble);
+            case 'LeaveLanguage':
+              return leaveLanguage(message.languageIndex);
             case 'DrainWorker':
               return drain(message.replyTo);
             default:
@@ -126,4 +156,8 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
       };
     },
   };
+}
+
+function neverFails(error: unknown): never {
+  throw error;
 }

@@ -88,6 +88,8 @@ export function decide(
 
 function direct(state: ConversationState, command: ConversationCommand, context: DialogueContext): ConversationEvent[] {
   const { stage } = state;
+  // Settled is the end: its journal is closed, whatever still arrives.
+  if (stage.type === 'settled') return [];
   switch (command.type) {
     case 'StartConversation':
       if (stage.type !== 'new') return [];
@@ -103,7 +105,7 @@ function direct(state: ConversationState, command: ConversationCommand, context:
     case 'TakeAnswer':
       return takeAnswer(state, command, context);
     case 'TakeRefusal':
-      if (command.step !== state.step) return [];
+      if (command.step !== state.step || !('exchange' in stage)) return [];
       return [{ type: 'RequestRefused', purpose: command.purpose, reason: command.reason }];
     case 'TakeQuestionCheck':
       if (command.step !== state.step || stage.type !== 'checking') return [];
@@ -125,7 +127,7 @@ type TakeAnswer = Extract<ConversationCommand, { type: 'TakeAnswer' }>;
 function takeAnswer(state: ConversationState, command: TakeAnswer, context: DialogueContext): ConversationEvent[] {
   const { answer, purpose, asked } = command;
   const { requestKey } = asked;
-  if (command.step !== state.step) {
+  if (command.step !== state.step || !('exchange' in state.stage)) {
     if (command.reusedSeq !== null || state.answers[requestKey] !== undefined) return [];
     return [{ type: 'LateAnswerKept', purpose, requestKey, usedName: command.usedName, answer }];
   }
@@ -155,7 +157,9 @@ function interpretAnswer(state: ConversationState, command: TakeAnswer, context:
 function withUniqueIds(calls: readonly ToolCall[], turn: number, round: number): ToolCall[] {
   const ids = new Set<string>();
   return calls.map((call, position) => {
-    const id = call.id === '' || ids.has(call.id) ? `call_${turn}_${round}_${position}` : call.id;
+    let id = call.id;
+    // A model that has seen our ids may write one of them itself.
+    for (let n = position; id === '' || ids.has(id); n += 1) id = `call_${turn}_${round}_${n}`;
     ids.add(id);
     return { ...call, id };
   });

@@ -36,11 +36,11 @@ export function evidenceFor(state: ConversationState, stage: Extract<Stage, { ty
   }
 }
 
-/** The ids to offer, in order, once the search has answered. */
+/** The ids to offer, in order, once the search has answered. What is excluded is still better than nothing (C1). */
 export function offerOf(evidence: EvidenceRequest, hits: readonly string[]): string[] {
-  const excluded = new Set(evidence.exclude);
-  const ids = [...evidence.focus, ...hits, ...evidence.fill].filter((id) => !excluded.has(id));
-  return [...new Set(ids)].slice(0, evidence.limit);
+  const ids = [...new Set([...evidence.focus, ...hits, ...evidence.fill])];
+  const wanted = ids.filter((id) => !evidence.exclude.includes(id));
+  return (wanted.length > 0 ? wanted : ids).slice(0, evidence.limit);
 }
 
 /**

@@ -5,7 +5,9 @@
  * Invariants:
  * - S1 Conversations are settled in rank order: (index, position of the language).
  * - S2 A language opens exactly as many indexes as it needs: its target plus its settled drops.
- * - S3 At most `openMax` are generating and at most `waitingMax` wait finished for lower ranks.
+ * - S3 At most `openMax` are generating, and while `waitingMax` wait finished for lower ranks none is
+ *   opened but the one they wait for: so at most `openMax + waitingMax` are known at a time (I9).
+ * - S4 Every rank that the frontier can reach is opened sooner or later: no order of finishing stops a run.
  */
 import { invariant } from '../kernel/errors.ts';
 
@@ -47,8 +49,12 @@ interface Lane {
 export interface Schedule {
   /** The next conversation to open, or null while the window is full or nothing is left. */
   admit(): Rank | null;
-  /** A conversation's generation is over (or, with false, goes on after it was sent back). */
+  /**
+   * A conversation's generation is over (or, with false, goes on after it was sent back). Of a rank that
+   * is not open, because it is settled or its language has ended, nothing is noted.
+   */
   setFinished(rank: Rank, finished: boolean): void;
+  isOpen(rank: Rank): boolean;
   /** The rank whose turn it is to be settled; null when every language has ended. */
   frontier(): Rank | null;
   settle(rank: Rank, outcome: 'committed' | 'dropped'): LanguageProgress;
@@ -108,10 +114,24 @@ export function createSchedule(
     return candidates.sort((a, b) => turnCountOf(b) - turnCountOf(a) || compareRanks(a, b))[0] ?? null;
   };
 
+  const frontier = (): Rank | null => {
+    const ranks = lanes
+      .filter((lane) => lane.progress.ended === null)
+      .map((lane) => ({ index: lane.progress.frontier, languageIndex: lane.progress.languageIndex }));
+    return ranks.sort(compareRanks)[0] ?? null;
+  };
+  const isOpen = (rank: Rank): boolean => laneOf(rank).opened.has(rank.index);
+
+  /** The rank that all others wait for, if it is not even open: the last window may have put it off. */
+  const awaited = (): Rank | null => {
+    const first = frontier();
+    return first === null || isOpen(first) ? null : first;
+  };
+
   return {
     admit() {
-      if (opened() - finished.size >= limits.openMax || finished.size >= limits.waitingMax) return null;
-      const rank = choose();
+      if (opened() - finished.size >= limits.openMax) return null;
+      const rank = finished.size >= limits.waitingMax ? awaited() : choose();
       if (rank === null) return null;
       const lane = laneOf(rank);
       lane.opened.add(rank.index);
@@ -119,15 +139,11 @@ export function createSchedule(
       return rank;
     },
     setFinished(rank, isFinished) {
-      if (isFinished) finished.add(nameOf(rank));
+      if (isFinished && isOpen(rank)) finished.add(nameOf(rank));
       else finished.delete(nameOf(rank));
     },
-    frontier() {
-      const ranks = lanes
-        .filter((lane) => lane.progress.ended === null)
-        .map((lane) => ({ index: lane.progress.frontier, languageIndex: lane.progress.languageIndex }));
-      return ranks.sort(compareRanks)[0] ?? null;
-    },
+    isOpen,
+    frontier,
     settle(rank, outcome) {
       const lane = laneOf(rank);
       const { progress } = lane;

@@ -65,7 +65,7 @@ export const EVIDENCE_HITS = 12;
 export const TOOL_ROUNDS_MAX = 8;
 /** The most passages that one tool call gets, whatever it asks for (E14). */
 export const TOOL_HITS_MAX = 20;
-/** Tool calls taken from one answer; more are refused in their result. */
+/** Tool calls taken from one answer; the others are left out. */
 export const TOOL_CALLS_PER_ROUND_MAX = 8;
 
 /** `<run>-<index>` or, with several languages, `<run>-<tag>-<index>`. */

@@ -1,20 +1,16 @@
 /** A whole run in one process: memory store and retriever, the real rehearsal server behind the real client. */
-import { parse } from 'yaml';
-import { readFileSync } from 'node:fs';
 import type { RunEnd } from '../../src/actors/messages.ts';
 import { startGeneration } from '../../src/bootstrap/generation.ts';
-import type { DialogueContext } from '../../src/dialogue/conversation.ts';
-import type { InputsBase } from '../../src/dialogue/conversation-record.ts';
-import { createPlanner } from '../../src/dialogue/planner.ts';
-import { parsePromptAssets } from '../../src/dialogue/prompt-assets.ts';
-import { preparePrompts } from '../../src/dialogue/prompts.ts';
-import { type DialogueSettings, languageTags } from '../../src/dialogue/settings.ts';
+import type { DialogueSettings } from '../../src/dialogue/settings.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
 import { datasetId, runId } from '../../src/kernel/ids.ts';
 import { type Logger, silentLogger } from '../../src/kernel/logger.ts';
 import { createModelPort } from '../../src/llm/openai-model.ts';
 import type { CommittedConversation, Store } from '../../src/ports/store.ts';
+import { dialogueOf, INPUTS } from './dialogue-context.ts';
 import { memoryRetriever, seaPassages } from './memory-retriever.ts';
+
+export { dialogueOf, INPUTS } from './dialogue-context.ts';
 
 export interface WorldOptions {
   readonly store: Store;
@@ -29,66 +25,6 @@ export interface WorldOptions {
   readonly timeoutMs?: number;
   readonly patienceMs?: number;
   readonly strictMessages?: boolean;
-}
-
-const asset = (name: string) => {
-  const file = new URL(`../../prompts/${name}`, import.meta.url);
-  return { file: name, value: parse(readFileSync(file, 'utf8')) as unknown };
-};
-
-export const INPUTS: InputsBase = {
-  question: '',
-  target_languages: ['english', 'french'],
-  question_seed: '',
-  total_samples: 1,
-  min_turns: 2,
-  max_turns: 3,
-  turn_count_distribution: 'poisson',
-  turn_count_mean: 0,
-  seed_topics_path: '',
-  seed_topics_variant: '',
-  seed_topics_probability: 0,
-  seed_topics_enabled: false,
-  retrieval_default_k: 4,
-  judge_enabled: true,
-  judge_granularity: 'turn',
-  judge_reasons: ['vague', 'other'],
-};
-
-export function dialogueOf(options: Pick<WorldOptions, 'languages' | 'settings'>): DialogueContext {
-  const passages = seaPassages();
-  const { documents } = memoryRetriever(passages).info;
-  const settings: DialogueSettings = {
-    runId: 'R',
-    ordinal: 0,
-    seed: 7,
-    languages: languageTags(options.languages ?? ['english', 'french']),
-    turns: { min: 2, max: 4, distribution: 'poisson', mean: null },
-    question: '',
-    seedProbability: 0,
-    coverage: { mode: 'balanced', epsilon: 0.15, fraction: 0.2, dedupRetries: 3 },
-    recentQuestions: [],
-    userPersonas: [{ id: 'u1', text: 'A sailor' }],
-    assistantPersonas: [{ id: 'a1', text: 'A pilot' }],
-    judge: { granularity: 'turn', reasons: INPUTS.judge_reasons },
-    topK: 4,
-    webSearch: false,
-    maxAttempts: 3,
-    ...options.settings,
-  };
-  const groups = documents.map((document) => ({
-    id: document.source,
-    items: document.passageIds.map((id) => ({ id, uses: 0 })),
-  }));
-  return {
-    settings,
-    planner: createPlanner(settings, settings.languages.map(() => ({ seeds: [], documents: groups }))),
-    prompts: preparePrompts(parsePromptAssets({ agents: [asset('agents.yaml')], tasks: [asset('tasks.yaml')] }), {
-      judgeReasons: INPUTS.judge_reasons,
-      topK: settings.topK,
-      question: settings.question,
-    }),
-  };
 }
 
 export interface World {
