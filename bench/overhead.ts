@@ -17,7 +17,9 @@ import { join } from 'node:path';
 import { benchProject, median } from './support/bench-project.ts';
 import { startRehearsalProcess } from './support/rehearsal-process.ts';
 
-const CONVERSATIONS = 150;
+const CONVERSATIONS = 400;
+/** Both sides are measured warm: a run lasts for hours, compiling its code takes seconds. */
+const WARM_UP_CONVERSATIONS = 100;
 const CONCURRENCY = 32;
 const REPETITIONS = Number(process.argv[2] ?? 3);
 const ROLE = { provider: '', model: 'rehearsal', temperature: null, maxTokens: null, topP: null, timeoutMs: null, maxRetries: null, extra: {} };
@@ -33,9 +35,9 @@ const cpuMs = (): number => {
   return (user + system) / 1000;
 };
 
-async function orchestrated(url: string): Promise<Measured> {
+async function orchestrated(url: string, conversations: number): Promise<Measured> {
   const project = await benchProject(url, {
-    run: { run_id: 'bench', total_samples: CONVERSATIONS, batch_size: CONCURRENCY, turns: { mode: 'range', min: 2, max: 6 } },
+    run: { run_id: 'bench', total_samples: conversations, batch_size: CONCURRENCY, turns: { mode: 'range', min: 2, max: 6 } },
     llm: { max_in_flight: CONCURRENCY },
   });
   let startedMs = 0;
@@ -97,8 +99,10 @@ async function bareCalls(url: string, bodies: readonly Record<string, unknown>[]
 
 const rehearsal = await startRehearsalProcess({ seed: 1, latency: { distribution: 'fixed', mean_ms: 0 } });
 const ratios: number[] = [];
+const warmUp = await orchestrated(rehearsal.url, WARM_UP_CONVERSATIONS);
+await bareCalls(rehearsal.url, warmUp.bodies);
 for (let repetition = 0; repetition < REPETITIONS; repetition += 1) {
-  const run = await orchestrated(rehearsal.url);
+  const run = await orchestrated(rehearsal.url, CONVERSATIONS);
   const bareMs = await bareCalls(rehearsal.url, run.bodies);
   const ratio = run.cpuMs / bareMs;
   ratios.push(ratio);

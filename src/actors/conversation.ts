@@ -10,10 +10,10 @@ import { type ConversationCommand, decide, type DialogueContext, type Effect, ef
 import {
   type ConversationEvent,
   type ConversationState,
-  evolve,
   initialConversation,
 } from '../dialogue/conversation-state.ts';
 import { type EvidenceRequest, offerOf } from '../dialogue/evidence.ts';
+import { evolve } from '../dialogue/evolve-conversation.ts';
 import type { ModelAnswer, Role } from '../dialogue/chat.ts';
 import { ledgerOf, payloadOf, questionedTurns } from '../dialogue/payload.ts';
 import { conversationIdOf } from '../dialogue/settings.ts';

@@ -31,6 +31,8 @@ import { openProjectStore } from './project-store.ts';
 import { openRun, type WantedRun, wantedRun } from './run-record.ts';
 import { reportRun, type RunReport } from './run-report.ts';
 
+export type { RunView };
+
 export interface RunOptions {
   readonly allowConfigChange: boolean;
   /** The command line, shown to others that meet our hold. */

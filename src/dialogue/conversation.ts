@@ -11,12 +11,12 @@ import {
   type ConversationState,
   type DropReason,
   type Exchange,
-  evolve,
   openAttempt,
   type Purpose,
   type Stage,
 } from './conversation-state.ts';
 import { type EvidenceRequest, evidenceFor } from './evidence.ts';
+import { evolve } from './evolve-conversation.ts';
 import { parseOutput } from './outputs.ts';
 import type { Passage } from './passage.ts';
 import type { Planner } from './planner.ts';

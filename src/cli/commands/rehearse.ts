@@ -1,6 +1,5 @@
 import { once } from 'node:events';
-import { parseRehearsalOptions } from '../../llm/rehearsal/options.ts';
-import { startRehearsal } from '../../llm/rehearsal/server.ts';
+import { parseRehearsalOptions, startRehearsal } from '../../bootstrap/rehearsal.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { print, say } from '../terminal.ts';
