@@ -48,7 +48,9 @@ export async function openBackend(options: BackendOptions): Promise<Backend> {
     });
     for (const note of plan.notes) logger.log('info', 'llm', `[llm] ${note}`);
     const { capabilities } = options;
-    const port = createModelPort({ endpoints: plan.endpoints, roles: plan.roles, capabilities, logger });
+    // The rehearsal has another port in every process; it stays one endpoint in the books.
+    const endpoints = rehearsal === null ? plan.endpoints : plan.endpoints.map((endpoint) => ({ ...endpoint, name: 'rehearsal' }));
+    const port = createModelPort({ endpoints, roles: plan.roles, capabilities, logger });
     return {
       port,
       async close() {

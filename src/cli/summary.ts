@@ -1,6 +1,8 @@
 /** The summary of a run, for people and for programs. */
+import { existsSync } from 'node:fs';
 import { relative } from 'node:path';
 import type { RunReport } from '../bootstrap/run-report.ts';
+import { callLine, modelLines } from './call-lines.ts';
 import { count, decimal, duration, percent, table } from './format.ts';
 
 export function renderSummary(report: RunReport, configPath: string, workingDir: string): string {
@@ -19,7 +21,7 @@ export function renderSummary(report: RunReport, configPath: string, workingDir:
     ...section('Model calls', callLines(report)),
     ...section('Judge', judgeLines(report)),
     ...section('Endpoints', report.endpoints.map((endpoint) => `${endpoint.endpoint}: ${percent(endpoint.saturation)} saturated (on average ${decimal(endpoint.averageInFlight)} of ${endpoint.maxInFlight} requests in flight)`)),
-    ...section('Files', [place(report.outputDir), `${place(report.logsDir)} (logs)`]),
+    ...section('Files', [`dataset  ${place(report.outputDir)}`, `logs     ${place(report.logsDir)}`]),
     ...section('Next', nextLines(report, configPath)),
     '',
   ].join('\n');
@@ -48,14 +50,14 @@ function callLines(report: RunReport): string[] {
   const total = retries.reduce((sum, [, number]) => sum + number, 0);
   const causes = retries.map(([cause, number]) => `${cause} ${count(number)}`).join(', ');
   return [
-    `${count(report.calls)} answers; tokens: ${count(report.promptTokens)} prompt (${count(report.cachedTokens)} cached), ${count(report.completionTokens)} completion`,
+    callLine(report),
     `${count(total)} retries${causes === '' ? '' : ` (${causes})`}`,
-    ...report.models.map((row) => `${row.role}: ${count(row.calls)} × ${row.model} at ${row.endpoint}, ${duration(row.calls === 0 ? 0 : row.latencyMs / row.calls)} on average`),
+    ...modelLines(report.models),
   ];
 }
 
 function judgeLines({ judge }: RunReport): string[] {
-  if (judge === null) return [];
+  if (judge === null || judge.verdicts + judge.without === 0) return [];
   const highest = Math.max(1, ...judge.distribution);
   const bars = judge.distribution.flatMap((number, score) =>
     number === 0 ? [] : [`${String(score).padStart(2)}  ${'█'.repeat(Math.max(1, Math.round((number / highest) * 30)))} ${count(number)}`],
@@ -64,14 +66,20 @@ function judgeLines({ judge }: RunReport): string[] {
   return [judge.without === 0 ? mean : `${mean}; ${count(judge.without)} without a verdict`, ...bars];
 }
 
+/** A project may have a configuration for that already, as the quick start does. */
+function realModelLines(configPath: string): string[] {
+  const beside = configPath.replace(/\.ya?ml$/, '.openai$&');
+  if (beside !== configPath && existsSync(beside)) return [`OPENAI_API_KEY=… npx dlgforge run ${beside}`];
+  return [
+    `set llm.backend: openai in ${configPath} and a new run.run_id, if it names one; then`,
+    `OPENAI_API_KEY=… npx dlgforge run ${configPath}`,
+  ];
+}
+
 function nextLines(report: RunReport, configPath: string): string[] {
   const again = `npx dlgforge run ${configPath} --resume ${report.runId}`;
   if (report.status === 'failed') return [report.trouble?.message ?? '', `Nothing that was paid for is lost. Go on with: ${again}`];
   if (report.status === 'interrupted') return [`Nothing that was paid for is lost. Go on with: ${again}`];
   if (!report.rehearsal) return [`npx dlgforge runs show ${report.runId} --config ${configPath}`];
-  return [
-    'These conversations come from the built-in rehearsal and not from a model.',
-    `On a real model: set llm.backend: openai and a model per role (see examples/quickstart/config.openai.yaml), then`,
-    `OPENAI_API_KEY=… npx dlgforge run ${configPath.replace(/config\.yaml$/, 'config.openai.yaml')}`,
-  ];
+  return ['These conversations come from the built-in rehearsal and not from a model. On a real model:', ...realModelLines(configPath)];
 }

@@ -124,6 +124,7 @@ class NodeSystem implements ActorSystem, Host {
   }
 
   async #stopAll(): Promise<void> {
+    this.post.expectEnd();
     await Promise.all([...this.#roots].map((cell) => cell.stop()));
     await this.post.close();
     stopNact(this.#nact);

@@ -13,6 +13,9 @@ const LINES_PER_WINDOW = 10;
 /** What the sender could have known: logged as its error. */
 const ERRORS_OF_THE_SENDER: ReadonlySet<DeadLetterReason> = new Set(['overloaded', 'not_encodable']);
 
+/** What nobody could have known while the actors of a system are ending one after another. */
+const USUAL_AT_THE_END: ReadonlySet<DeadLetterReason> = new Set(['no_such_actor', 'old_incarnation', 'stopped']);
+
 export class DeadLetters {
   readonly #clock: Clock;
   readonly #logger: Logger;
@@ -21,6 +24,7 @@ export class DeadLetters {
   #windowStartMs = Number.NEGATIVE_INFINITY;
   #linesInWindow = 0;
   #unlogged = 0;
+  #ending = false;
 
   constructor(clock: Clock, logger: Logger, listener: ((letter: DeadLetter) => void) | undefined) {
     this.#clock = clock;
@@ -44,10 +48,16 @@ export class DeadLetters {
     }
   }
 
+  /** The system is stopping: letters to those that have ended are no news any more. */
+  expectEnd(): void {
+    this.flush();
+    this.#ending = true;
+  }
+
   /** Logs the number of those that had no line of their own. */
   flush(): void {
     if (this.#unlogged === 0) return;
-    this.#logger.log('warn', 'actors', `[dead-letter] ${this.#unlogged} more not shown`);
+    this.#logger.log(this.#ending ? 'debug' : 'warn', 'actors', `[dead-letter] ${this.#unlogged} more not shown`);
     this.#unlogged = 0;
   }
 
@@ -63,10 +73,15 @@ export class DeadLetters {
       return;
     }
     this.#linesInWindow += 1;
-    const level = ERRORS_OF_THE_SENDER.has(letter.reason) ? 'error' : 'warn';
+    const level = this.#levelOf(letter.reason);
     const to = `${letter.to.node}/${letter.to.path}`;
     const text = `[dead-letter] ${letter.reason}: ${typeOf(letter.message)} to ${to} from ${letter.sender ?? 'outside'}`;
     this.#logger.log(level, 'actors', text);
+  }
+
+  #levelOf(reason: DeadLetterReason): 'error' | 'warn' | 'debug' {
+    if (ERRORS_OF_THE_SENDER.has(reason)) return 'error';
+    return this.#ending && USUAL_AT_THE_END.has(reason) ? 'debug' : 'warn';
   }
 }
 

@@ -75,6 +75,11 @@ export class PostOffice implements Inside {
     this.#remote = door;
   }
 
+  /** Before the actors are stopped. */
+  expectEnd(): void {
+    this.#deadLetters.expectEnd();
+  }
+
   /** When every actor has ended. */
   async close(): Promise<void> {
     this.#closed = true;

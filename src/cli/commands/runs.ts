@@ -1,8 +1,9 @@
 import { projectWithoutLogs } from '../../bootstrap/project.ts';
 import { listRuns, type RunDetails, type RunSummary, showRun } from '../../bootstrap/runs.ts';
 import { loadConfig } from '../../config/load.ts';
+import { callLine, modelLines } from '../call-lines.ts';
 import { EXIT } from '../exit-codes.ts';
-import { count, duration, table } from '../format.ts';
+import { count, table } from '../format.ts';
 import { print } from '../terminal.ts';
 
 interface Flags {
@@ -74,7 +75,7 @@ function shown(run: RunDetails, config: string): string[] {
       ),
     ),
     ...section('Drops', dropLines(run)),
-    ...section('Model calls', callLines(run)),
+    ...section('Model calls', [callLine(run), ...modelLines(run.models)]),
     ...section('Settings that decide about its rows', settingLines(run)),
     ...section('Files', [run.outputDir, run.runState, `${run.logsDir} (logs)`, run.store]),
     ...section('Now', [nowLine(run, config)]),
@@ -85,17 +86,6 @@ const dropLines = ({ languages }: RunDetails): string[] =>
   languages.flatMap(({ language, dropReasons }) =>
     Object.entries(dropReasons).map(([reason, number]) => `${language}: ${count(number)} × ${reason}`),
   );
-
-function callLines(run: RunDetails): string[] {
-  const tokens = `${count(run.promptTokens)} prompt (${count(run.cachedTokens)} cached), ${count(run.completionTokens)} completion`;
-  return [
-    `${count(run.calls)} answers; tokens: ${tokens}`,
-    ...run.models.map(
-      (row) =>
-        `${row.role}: ${count(row.calls)} × ${row.model} at ${row.endpoint}, ${duration(row.calls === 0 ? 0 : row.latencyMs / row.calls)} on average`,
-    ),
-  ];
-}
 
 function settingLines({ settings }: RunDetails): string[] {
   const width = Math.max(0, ...Object.keys(settings).map((name) => name.length));

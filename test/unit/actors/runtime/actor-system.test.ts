@@ -219,6 +219,20 @@ test('an old reference never reaches a new actor of the same name', async () => 
   expect(seen).toEqual(['to whoever is there']);
 });
 
+test('letters to actors that have ended are no warnings while the system stops', async () => {
+  const { system, deadLetters, log } = startBench();
+  const ref = system.spawn(
+    'gone',
+    actor<string>(() => () => undefined),
+  );
+  const stopped = system.stop();
+  system.tell(ref, 'while it stops');
+  await stopped;
+  system.tell(ref, 'too late');
+  expect(deadLetters.map(({ reason }) => reason)).toEqual(['stopped', 'no_such_actor']);
+  expect(log.filter(({ message }) => message.startsWith('[dead-letter]')).map(({ level }) => level)).toEqual(['debug', 'debug']);
+});
+
 test('dead letters are counted all, and logged a few', async () => {
   const { system, clock, log } = startBench();
   const nobody = actorRef<string>('a', 'nobody');
