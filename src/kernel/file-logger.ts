@@ -1,21 +1,22 @@
 /**
- * The five log files of a project (CONTRACT section 6.12). Owns their handles. pino filters, serialises
- * and stamps; this file lays the lines out and puts them where they belong: `run.log` has everything,
- * four categories have a file each as well.
+ * The five log files of a project (CONTRACT section 6.12). Owns their handles and the lines of the last
+ * moment. `run.log` has everything, four categories have a file each as well. pino makes the JSON lines.
  *
- * Lines are written synchronously: a crash loses none, and at a few microseconds a line a run's few lines
- * per call cost less than what a worker thread or an asynchronous buffer would lose with the process.
+ * Lines are collected for `FLUSH_MS`, at most `PENDING_MAX` of them, and written to each file at once: a
+ * write for every line would cost more than making it. A warning or an error is written at once, with
+ * all that came before it, and so is everything when the process exits, also by an uncaught error. Only
+ * a signal that nobody handles (kill -9) loses the last moment's lines below a warning.
  *
- * A logger never takes the run down: when a line cannot be written (disk full), that is said once on the
- * console, and the next lines are tried again.
+ * A logger never takes the run down: when lines cannot be written (disk full), that is said once on the
+ * console, and the next ones are tried again.
  */
 import { join } from 'node:path';
-import { inspect } from 'node:util';
 import pino from 'pino';
 import { DlgforgeError, messageOf } from './errors.ts';
 import type { LogCategory, Logger, LogLevel } from './logger.ts';
 import { redactor } from './redact.ts';
 import { RotatingFile } from './rotating-file.ts';
+import { textLogLine } from './text-log-line.ts';
 
 export interface FileLoggerOptions {
   /** `<project>/logs`; made when it is not there. */
@@ -39,45 +40,42 @@ export interface FileLogger extends Logger {
   close(): void;
 }
 
-const CATEGORIES: readonly LogCategory[] = [
-  'run',
-  'retrieval',
-  'tools',
-  'llm',
-  'judge',
-  'store',
-  'actors',
-  'export',
-  'config',
-];
 const OWN_FILES = ['run', 'retrieval', 'tools', 'llm', 'judge'] as const;
+const RANKS: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 const BYTES_MAX = 20 * 1024 * 1024;
 const KEEP = 5;
+const FLUSH_MS = 20;
+const PENDING_MAX = 1_000;
 
 export function openFileLogger(options: FileLoggerOptions): FileLogger {
-  return new PinoFileLogger(options);
+  return new OpenFileLogger(options);
 }
 
-class PinoFileLogger implements FileLogger {
+class OpenFileLogger implements FileLogger {
   readonly #options: FileLoggerOptions;
+  readonly #least: number;
   readonly #files: ReadonlyMap<string, RotatingFile>;
-  readonly #loggers: ReadonlyMap<LogCategory, pino.Logger>;
+  readonly #pending = new Map<string, string[]>();
+  readonly #jsonLoggers = new Map<LogCategory, pino.Logger>();
   readonly #secrets = new Set<string>();
+  readonly #onExit = (): void => this.#flush();
+  #timer: NodeJS.Timeout | null = null;
   #redact: (text: string) => string = (text) => text;
   #closed = false;
   #lossSaid = false;
 
   constructor(options: FileLoggerOptions) {
     this.#options = options;
+    this.#least = RANKS[options.level ?? 'info'];
     this.#files = openLogs(options);
-    this.#loggers = new Map(CATEGORIES.map((category) => [category, this.#pinoFor(category)]));
+    process.on('exit', this.#onExit);
   }
 
   log(level: LogLevel, category: LogCategory, message: string, fields: LogFields = {}): void {
-    const logger = this.#loggers.get(category);
-    if (this.#closed || logger === undefined || !logger.isLevelEnabled(level)) return;
-    if (this.#options.format === 'json') logger[level](withoutReserved(fields), message);
-    else logger[level](textBody(message, fields));
+    if (this.#closed || RANKS[level] < this.#least) return;
+    if (this.#options.format === 'json') this.#jsonLogger(category)[level](withoutReserved(fields), message);
+    else this.#keep(category, textLogLine(Date.now(), level, loggerName(category), message, fields));
+    if (RANKS[level] >= RANKS.warn) this.#flush();
     this.#options.console?.(level, this.#redact(message));
   }
 
@@ -89,40 +87,51 @@ class PinoFileLogger implements FileLogger {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    process.off('exit', this.#onExit);
+    this.#flush();
     for (const file of this.#files.values()) file.close();
   }
 
-  #pinoFor(category: LogCategory): pino.Logger {
-    const name = `dlgforge.${category}`;
-    const text = this.#options.format !== 'json';
-    // pino leaves level and message of the line on a destination that asks for its metadata.
-    const destination = {
-      [pino.symbols.needsMetadataGsym]: true,
-      lastLevel: 0,
-      lastMsg: '',
-      write: (line: string): void => {
-        const { lastLevel, lastMsg } = destination;
-        this.#write(category, text ? textLine(new Date(), lastLevel, name, lastMsg) : line);
-      },
-    };
-    return pino(
+  #jsonLogger(category: LogCategory): pino.Logger {
+    const known = this.#jsonLoggers.get(category);
+    if (known !== undefined) return known;
+    const logger = pino(
       {
         level: this.#options.level ?? 'info',
-        base: { logger: name },
+        base: { logger: loggerName(category) },
         timestamp: () => `,"time":"${new Date().toISOString()}"`,
         formatters: { level: (level) => ({ level }) },
         serializers: { error: pino.stdSerializers.errWithCause, err: pino.stdSerializers.errWithCause },
       },
-      destination,
+      { write: (line: string): void => this.#keep(category, line) },
     );
+    this.#jsonLoggers.set(category, logger);
+    return logger;
   }
 
-  #write(category: LogCategory, line: string): void {
+  #keep(category: LogCategory, line: string): void {
     const safe = this.#redact(line);
-    for (const name of category === 'run' ? ['run'] : ['run', category]) {
-      const file = this.#files.get(name);
+    this.#pendingOf('run').push(safe);
+    if (category !== 'run' && this.#files.has(category)) this.#pendingOf(category).push(safe);
+    if (this.#pendingOf('run').length >= PENDING_MAX) this.#flush();
+    else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS).unref();
+  }
+
+  #pendingOf(name: string): string[] {
+    const known = this.#pending.get(name);
+    if (known !== undefined) return known;
+    const lines: string[] = [];
+    this.#pending.set(name, lines);
+    return lines;
+  }
+
+  #flush(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    for (const [name, lines] of this.#pending) {
+      this.#pending.delete(name);
       try {
-        file?.write(safe);
+        this.#files.get(name)?.write(lines);
       } catch (error) {
         this.#sayLost(name, error);
       }
@@ -140,6 +149,8 @@ class PinoFileLogger implements FileLogger {
     );
   }
 }
+
+const loggerName = (category: LogCategory): string => `dlgforge.${category}`;
 
 function openLogs(options: FileLoggerOptions): ReadonlyMap<string, RotatingFile> {
   const { folder, bytesMax = BYTES_MAX, keep = KEEP } = options;
@@ -165,27 +176,4 @@ function withoutReserved(fields: LogFields): LogFields {
   const entries = Object.entries(fields);
   if (!entries.some(([key]) => RESERVED.has(key))) return fields;
   return Object.fromEntries(entries.map(([key, value]) => [RESERVED.has(key) ? `${key}_` : key, value]));
-}
-
-/** Fields stay out of text lines, but the stack of an error is the one thing that nobody can do without. */
-function textBody(message: string, fields: LogFields): string {
-  const stacks = Object.values(fields).filter((value) => value instanceof Error);
-  // One record, one line; what follows a record is indented.
-  const line = message.replaceAll(/\r?\n/g, '\\n');
-  return [line, ...stacks.map((error) => inspect(error).replaceAll(/^/gm, '    '))].join('\n');
-}
-
-/** Python's names of pino's levels. */
-const LEVEL_NAMES: Readonly<Record<number, string>> = { 20: 'DEBUG', 30: 'INFO', 40: 'WARNING', 50: 'ERROR' };
-
-/** `asctime | LEVEL | logger | message`, the time as Python's logging writes it: local, comma before the milliseconds. */
-function textLine(now: Date, level: number, logger: string, body: string): string {
-  return `${asctime(now)} | ${LEVEL_NAMES[level] ?? 'INFO'} | ${logger} | ${body}\n`;
-}
-
-function asctime(now: Date): string {
-  const two = (value: number): string => String(value).padStart(2, '0');
-  const date = `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
-  const time = `${two(now.getHours())}:${two(now.getMinutes())}:${two(now.getSeconds())}`;
-  return `${date} ${time},${String(now.getMilliseconds()).padStart(3, '0')}`;
 }

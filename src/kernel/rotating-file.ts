@@ -4,9 +4,9 @@ import { dirname } from 'node:path';
 /**
  * A log file that is renamed to `<name>.1` when it is full (`.1` to `.2`, … , the oldest goes).
  *
- * Writes are synchronous: a line is with the operating system when `write` returns, so a crash of this
- * process loses none. Each is one append of whole lines, so several processes can share the file; one
- * that finds the file renamed by another goes on in the new one.
+ * Writes are synchronous: lines are with the operating system when `write` returns, so a crash of this
+ * process loses none of them. Each is one append of whole lines, so several processes can share the
+ * file; one that finds the file renamed by another goes on in the new one.
  */
 export class RotatingFile {
   readonly #path: string;
@@ -24,15 +24,21 @@ export class RotatingFile {
     this.#size = fstatSync(this.#descriptor).size;
   }
 
-  write(lines: string): void {
-    const bytes = Buffer.from(lines);
-    if (this.#size > 0 && this.#size + bytes.length > this.#bytesMax) this.#rotate();
-    for (let done = 0; done < bytes.length; ) done += writeSync(this.#descriptor, bytes, done);
-    this.#size += bytes.length;
+  /** Together when they fit into the file, else line by line, so that it is filled before it is renamed. */
+  write(lines: readonly string[]): void {
+    const bytes = Buffer.from(lines.join(''));
+    if (this.#size + bytes.length <= this.#bytesMax) this.#append(bytes);
+    else for (const line of lines) this.#append(Buffer.from(line));
   }
 
   close(): void {
     closeSync(this.#descriptor);
+  }
+
+  #append(bytes: Buffer): void {
+    if (this.#size > 0 && this.#size + bytes.length > this.#bytesMax) this.#rotate();
+    for (let done = 0; done < bytes.length; ) done += writeSync(this.#descriptor, bytes, done);
+    this.#size += bytes.length;
   }
 
   #rotate(): void {

@@ -127,10 +127,10 @@ describe('log files', () => {
     const path = join(folder, 'shared.log');
     const first = new RotatingFile(path, 30, 3);
     const second = new RotatingFile(path, 30, 3);
-    first.write('first 1 ..................\n');
-    second.write('second 1 .................\n');
-    first.write('first 2 ..................\n');
-    second.write('second 2 .................\n');
+    first.write(['first 1 ..................\n']);
+    second.write(['second 1 .................\n']);
+    first.write(['first 2 ..................\n']);
+    second.write(['second 2 .................\n']);
     first.close();
     second.close();
     const texts = await Promise.all((await readdir(folder)).map(read));
@@ -142,15 +142,43 @@ describe('log files', () => {
     ]);
   });
 
-  test('nothing is lost when the process is killed right after a line', async () => {
+  const child = async (ending: string): Promise<{ readonly signal: string | null }> => {
     const script = `
       import { openFileLogger } from ${JSON.stringify(new URL('../../../src/kernel/file-logger.ts', import.meta.url).href)};
       const logger = openFileLogger({ folder: ${JSON.stringify(folder)} });
       for (let n = 0; n < 500; n += 1) logger.log('info', 'llm', 'line ' + n);
-      process.kill(process.pid, 'SIGKILL');`;
-    const child = promisify(execFile)(process.execPath, ['--input-type=module-typescript', '-e', script]);
-    await expect(child).rejects.toMatchObject({ signal: 'SIGKILL' });
+      ${ending}`;
+    const run = promisify(execFile)(process.execPath, ['--input-type=module-typescript', '-e', script]);
+    return await run.then(
+      () => ({ signal: null }),
+      (error: { readonly signal: string | null }) => error,
+    );
+  };
+
+  test.each([
+    ['ends by itself', ''],
+    ['exits', 'process.exit(0);'],
+    ['dies of an error', "throw new Error('nobody catches this');"],
+    ['waits for nothing', 'await new Promise(() => undefined);'],
+  ])('nothing is lost when the process %s right after a line', async (_how, ending) => {
+    await child(ending);
     expect((await read('llm.log')).trimEnd().split('\n')).toHaveLength(500);
+    expect((await read('run.log')).trimEnd().split('\n')).toHaveLength(500);
+  });
+
+  test('nothing up to a warning is lost when the process is killed right after it', async () => {
+    const ending = "logger.log('warn', 'run', 'last'); process.kill(process.pid, 'SIGKILL');";
+    expect(await child(ending)).toMatchObject({ signal: 'SIGKILL' });
+    expect((await read('llm.log')).trimEnd().split('\n')).toHaveLength(500);
+    expect(await read('run.log')).toMatch(/\| WARNING \| dlgforge\.run \| last\n$/);
+  });
+
+  test('lines are in the file a moment later, and while many come', async () => {
+    const logger = openFileLogger({ folder });
+    for (let n = 0; n < 1_500; n += 1) logger.log('info', 'run', `line ${n}`);
+    expect((await read('run.log')).split('\n').length).toBeGreaterThan(1_000);
+    await expect.poll(() => read('run.log')).toMatch(/line 1499\n$/);
+    logger.close();
   });
 
   test('a log that cannot be written does not throw, and says so once', async () => {
