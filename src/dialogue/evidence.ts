@@ -10,6 +10,8 @@ export interface EvidenceRequest {
   /** Null: no search. */
   readonly query: string | null;
   readonly hits: number;
+  /** The hit that is offered first; the ones before it come last. 0 takes them as they are. */
+  readonly firstHit: number;
   /** Not offered, even when found. */
   readonly exclude: readonly string[];
   /** Fill the offer up when the search gives too little. */
@@ -22,10 +24,14 @@ export function evidenceFor(state: ConversationState, stage: Extract<Stage, { ty
   const last = state.turns.at(-1);
   const discussed = last === undefined ? [] : [coverageOf(last.attempts.at(-1))?.id].filter((id) => id !== undefined);
   const lastAnswer = last?.answer.assistant_message ?? '';
-  const base = { hits: EVIDENCE_HITS, exclude: [], fill: plan.fill, limit: OFFERED_PASSAGES };
+  const base = { hits: EVIDENCE_HITS, firstHit: 0, exclude: [], fill: plan.fill, limit: OFFERED_PASSAGES };
   switch (plan.mode) {
-    case 'seeded':
-      return { ...base, focus: [], query: plan.seed?.question ?? null };
+    case 'seeded': {
+      // The configured question opens every conversation; each begins at another of its hits (C9).
+      const isShared = plan.seed?.topic === '';
+      const firstHit = isShared ? state.key.index + state.key.languageIndex : 0;
+      return { ...base, focus: [], query: plan.seed?.question ?? null, firstHit };
+    }
     case 'followup':
       return { ...base, focus: discussed, query: lastAnswer };
     case 'adjacent':
@@ -38,7 +44,9 @@ export function evidenceFor(state: ConversationState, stage: Extract<Stage, { ty
 
 /** The ids to offer, in order, once the search has answered. What is excluded is still better than nothing (C1). */
 export function offerOf(evidence: EvidenceRequest, hits: readonly string[]): string[] {
-  const ids = [...new Set([...evidence.focus, ...hits, ...evidence.fill])];
+  const first = hits.length === 0 ? 0 : evidence.firstHit % hits.length;
+  const found = [...hits.slice(first), ...hits.slice(0, first)];
+  const ids = [...new Set([...evidence.focus, ...found, ...evidence.fill])];
   const wanted = ids.filter((id) => !evidence.exclude.includes(id));
   return (wanted.length > 0 ? wanted : ids).slice(0, evidence.limit);
 }

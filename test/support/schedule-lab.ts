@@ -4,7 +4,8 @@
  */
 import { createClaims } from '../../src/dialogue/claims.ts';
 import { type ConversationCommand, decide, type DialogueContext, type Effect, effectsOf } from '../../src/dialogue/conversation.ts';
-import { type ConversationEvent, type ConversationState, evolve, initialConversation } from '../../src/dialogue/conversation-state.ts';
+import { type ConversationEvent, type ConversationState, initialConversation } from '../../src/dialogue/conversation-state.ts';
+import { evolve } from '../../src/dialogue/evolve-conversation.ts';
 import { questionedTurns } from '../../src/dialogue/payload.ts';
 import { questionKey } from '../../src/dialogue/question-key.ts';
 import { compareRanks, createSchedule, type LaneStart, type Rank, type Schedule, type ScheduleLimits } from '../../src/dialogue/schedule.ts';

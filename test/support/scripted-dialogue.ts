@@ -17,6 +17,8 @@ export interface Script {
   question(state: ConversationState, turn: number, attempt: number): string;
   /** Calls of the assistant, before it answers. @default none */
   readonly tools?: (state: ConversationState, effect: AskModel) => readonly ToolCall[];
+  /** Ids that a search finds. @default some, the same for the same query */
+  readonly hits?: (query: string, count: number) => readonly string[];
   /** Takes the place of a good answer. @default none */
   readonly broken?: (state: ConversationState, effect: AskModel) => string | null;
 }
@@ -26,7 +28,7 @@ export function answerOf(state: ConversationState, effect: Effect, script: Scrip
   switch (effect.type) {
     case 'GatherEvidence': {
       const { query, hits } = effect.evidence;
-      const found = query === null || query === '' ? [] : searched(query, hits);
+      const found = query === null || query === '' ? [] : (script.hits ?? searched)(query, hits);
       return { type: 'TakeEvidence', step: effect.step, passages: offerOf(effect.evidence, found).flatMap((id) => BY_ID.get(id) ?? []) };
     }
     case 'AskModel':

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type ConversationCommand, decide, type DialogueContext, type Effect, effectsOf } from '../../../src/dialogue/conversation.ts';
-import { type ConversationEvent, type ConversationState, evolve, initialConversation } from '../../../src/dialogue/conversation-state.ts';
+import { type ConversationEvent, type ConversationState, initialConversation } from '../../../src/dialogue/conversation-state.ts';
+import { evolve } from '../../../src/dialogue/evolve-conversation.ts';
 import { questionedTurns } from '../../../src/dialogue/payload.ts';
 import { questionKey } from '../../../src/dialogue/question-key.ts';
 import { below, uniform } from '../../../src/kernel/random.ts';
