@@ -72,7 +72,7 @@ export function conversation(
   name: string,
 ): ActorDefinition<ConversationMessage> {
   const { runId, languageIndex, index, priority } = item;
-  const held: Held = { draining: false };
+  const held: Held = { admission: new AbortController() };
   return persistentActor<ConversationState, ConversationEvent, ConversationMessage>({
     kind: 'conversation',
     id: conversationPersistenceId(runId, languageIndex, index),
@@ -98,7 +98,8 @@ function isPaidFor(event: ConversationEvent): boolean {
 
 /** What a restart must not forget: a run that is being stopped pays for nothing more. */
 interface Held {
-  draining: boolean;
+  /** Aborted when no further model call may be made; a call under way may finish. */
+  readonly admission: AbortController;
 }
 
 interface ShellOptions extends ConversationOptions {
@@ -114,6 +115,7 @@ function createConversation(
   persistence: Persistence<ConversationState, ConversationEvent>,
 ): Behaviour<ConversationMessage> {
   const { dialogue, directory, worker, name, held } = options;
+  const admission = held.admission.signal;
   const { languageIndex, index } = persistence.state.key;
   const rank = { languageIndex, index };
   const conversationId = conversationIdOf(dialogue.settings, languageIndex, index);
@@ -130,8 +132,10 @@ function createConversation(
         return obey(message.command);
       case 'EffectFailed':
         return effectFailed(message.error);
+      case 'CallFailed':
+        return callFailed(message.error);
       case 'Drain':
-        held.draining = true;
+        held.admission.abort();
         return reportDrained();
       case 'RepeatHandOver':
         if (message.step === persistence.state.step) handOver();
@@ -162,17 +166,22 @@ function createConversation(
 
   /** A failure that is nobody's fault but the moment's: this actor is restarted and asks again. */
   const effectFailed = (error: unknown): void => {
-    if (isDlgforgeError(error, 'cancelled')) return;
+    if (!isDlgforgeError(error, 'cancelled')) throw error;
+  };
+
+  /** A call that nobody can answer is not this conversation's trouble: every other one would meet it too. */
+  const callFailed = (error: unknown): void => {
+    callsInFlight -= 1;
     if (isDlgforgeError(error, 'endpoint') || isDlgforgeError(error, 'credentials')) {
-      callsInFlight -= 1;
       context.tell(worker, { type: 'ReportTrouble', trouble: { code: error.code, message: error.message } });
-      return reportDrained();
+    } else {
+      effectFailed(error);
     }
-    throw error;
+    reportDrained();
   };
 
   const reportDrained = (): void => {
-    if (held.draining && callsInFlight === 0) context.tell(worker, { type: 'ConversationDrained', name });
+    if (admission.aborted && callsInFlight === 0) context.tell(worker, { type: 'ConversationDrained', name });
   };
 
   const startEffects = (): void => {
@@ -220,10 +229,7 @@ function createConversation(
   };
 
   const askModel = (effect: Extract<Effect, { type: 'AskModel' }>): void => {
-    if (held.draining) {
-      startedStep = -1;
-      return;
-    }
+    if (admission.aborted) return;
     const { step, purpose, asked } = effect;
     const { request } = asked;
     callsInFlight += 1;
@@ -234,11 +240,16 @@ function createConversation(
         const known = await journalled(effect.answeredAt);
         if (known !== null) return take(known.answer, known.usedName, effect.answeredAt);
       }
-      const result = await options.modelCalls.call(request, { conversation: conversationId, priority: options.priority, signal: context.signal });
+      const result = await options.modelCalls.call(request, {
+        conversation: conversationId,
+        priority: options.priority,
+        signal: context.signal,
+        admission: AbortSignal.any([admission, context.signal]),
+      });
       if (result.type === 'refused') return command({ type: 'TakeRefusal', step, purpose, reason: result.reason });
       return take(result.answer, options.usedName(request.role, result.answer.endpoint), null);
     };
-    context.pipe(call(), (message) => message, failed);
+    context.pipe(call(), (message) => message, (error) => ({ type: 'CallFailed', error }));
   };
 
   /** An answer that was paid for before. */

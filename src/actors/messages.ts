@@ -24,6 +24,7 @@ export type ConversationMessage =
   | { readonly type: 'Command'; readonly command: ConversationCommand }
   /** An effect could not be carried out at all. */
   | { readonly type: 'EffectFailed'; readonly error: unknown }
+  | { readonly type: 'CallFailed'; readonly error: unknown }
   /** Start no further model call; say `Drained` when the ones in flight are journalled. */
   | { readonly type: 'Drain' }
   /** Hand over again: whoever was told may have been restarted since. */

@@ -18,7 +18,11 @@ export interface CallOptions {
   /** Smaller goes first. */
   readonly priority: number;
   readonly signal: AbortSignal;
+  /** Aborts when no further request may be sent; one that is under way may finish. @default `signal` */
+  readonly admission?: AbortSignal;
 }
+
+const admissionOf = ({ admission, signal }: CallOptions): AbortSignal => admission ?? signal;
 
 export interface ModelCalls {
   /**
@@ -78,15 +82,16 @@ class Calls implements ModelCalls {
   #acquire(
     role: Role,
     effort: Effort,
-    { conversation, priority, signal }: CallOptions,
+    options: CallOptions,
   ): Promise<PermitReply> {
+    const { conversation, priority } = options;
     const { router, port, clock } = this.#options;
     const waitMs = Math.max(
       effort.prolonged ? PROLONGATION_MS : 0,
       this.#patienceEndsAtMs(role, effort) - clock.now(),
     );
     const leaseMs = port.timeoutMs(role) + LEASE_MARGIN_MS;
-    return router.acquire({ role, conversation, priority, avoid: effort.avoid, waitMs, leaseMs }, signal);
+    return router.acquire({ role, conversation, priority, avoid: effort.avoid, waitMs, leaseMs }, admissionOf(options));
   }
 
   /** One request under a permit; null when another is needed. */
@@ -107,7 +112,7 @@ class Calls implements ModelCalls {
     } finally {
       router.release(ticket, told);
     }
-    return this.#afterAttempt(outcome, endpoint, request.role, effort, options.signal);
+    return this.#afterAttempt(outcome, endpoint, request.role, effort, admissionOf(options));
   }
 
   async #afterAttempt(
@@ -160,7 +165,9 @@ class Calls implements ModelCalls {
     effort.retries += 1;
     // The router keeps the endpoint's own pause, whatever its length; other endpoints are free meanwhile.
     const pauseMs = outcome.retryAfterMs === null ? this.#backoffMs(effort) : 0;
-    this.#warn(
+    this.#options.logger.log(
+      'info',
+      'llm',
       `[llm] retry role=${role} endpoint=${endpoint} after_ms=${Math.round(outcome.retryAfterMs ?? pauseMs)} reason=${outcome.reason}`,
     );
     await this.#pause(pauseMs, role, effort, signal);
@@ -171,8 +178,9 @@ class Calls implements ModelCalls {
     rejection: RouterRejection,
     role: Role,
     effort: Effort,
-    { signal }: CallOptions,
+    options: CallOptions,
   ): Promise<CallResult | null> {
+    const signal = admissionOf(options);
     switch (rejection.type) {
       case 'unusable':
         throw unusableError(role, rejection.reason, rejection.status);
