@@ -62,8 +62,19 @@ export function messages(payload: ConversationPayload, withTurnIndex: boolean): 
     .filter((entry) => entry.content !== '');
 }
 
-/** One assistant message per tool round, with its own text and calls, then its results: the order in which it happened. */
+/**
+ * One assistant message per tool round, with its own text and calls, then its results: the order in which it
+ * happened. Made once for a conversation: its file and its ShareGPT rows quote the same, and results are long.
+ */
 export function messagesWithTools(payload: ConversationPayload): readonly object[] {
+  const made = madeWithTools.get(payload) ?? makeWithTools(payload);
+  madeWithTools.set(payload, made);
+  return made;
+}
+
+const madeWithTools = new WeakMap<ConversationPayload, readonly object[]>();
+
+function makeWithTools(payload: ConversationPayload): readonly object[] {
   return payload.turns.flatMap((turn) => [
     ...nonEmpty(message('user', userMessage(turn), payload.agents.user, null)),
     ...namedToolRounds(turn).flatMap((round) => toolRoundMessages(round, payload.agents.assistant)),

@@ -46,23 +46,12 @@ export function sharegptRow(source: RecordSource, columns: OutputColumns): objec
   };
 }
 
-/** A line of `conversations_sharegpt_judged.jsonl`, or null for a conversation that nobody judged or was asked to. */
-export function judgedRow(source: RecordSource, columns: OutputColumns): object | null {
-  if (!isJudged(source.payload)) return null;
-  return { ...sharegptRow(source, columns), [columns.judge]: judgeColumn(source.payload) };
-}
-
-function isJudged(payload: ConversationPayload): boolean {
-  const real = (verdict: JsonObject | null): boolean =>
-    verdict !== null && Object.keys(verdict).length > 0 && verdict['notes'] !== NOT_JUDGED;
-  return (
-    real(payload.conversationJudge) ||
-    payload.inputs.judge_enabled ||
-    payload.turns.some((turn) => real(turn.verdict))
-  );
-}
-
-function judgeColumn(payload: ConversationPayload): object {
+/**
+ * What a line of `conversations_sharegpt_judged.jsonl` has after the columns of the ShareGPT row; null for a
+ * conversation that nobody judged or was asked to: it has no line there.
+ */
+export function judgeColumn({ payload }: RecordSource): object | null {
+  if (!isJudged(payload)) return null;
   const judged = payload.turns.flatMap((turn) =>
     turn.verdict !== null && Object.keys(turn.verdict).length > 0 ? [{ turn, verdict: turn.verdict }] : [],
   );
@@ -81,6 +70,16 @@ function judgeColumn(payload: ConversationPayload): object {
     avg_score: mean === null ? null : new Float(mean),
     conversation: payload.conversationJudge ?? {},
   };
+}
+
+function isJudged(payload: ConversationPayload): boolean {
+  const real = (verdict: JsonObject | null): boolean =>
+    verdict !== null && Object.keys(verdict).length > 0 && verdict['notes'] !== NOT_JUDGED;
+  return (
+    real(payload.conversationJudge) ||
+    payload.inputs.judge_enabled ||
+    payload.turns.some((turn) => real(turn.verdict))
+  );
 }
 
 const DIFFICULTIES: readonly string[] = ['easy', 'medium', 'hard'];

@@ -3,8 +3,9 @@ import { relative, isAbsolute, join, sep } from 'node:path';
 import type { ConversationPayload } from '../dialogue/conversation-record.ts';
 import { pythonJson, pythonJsonIndented } from '../dialogue/python-json.ts';
 import { quotedAnswers } from '../dialogue/raw-results.ts';
+import type { RecordSource } from '../dialogue/record-parts.ts';
 import { conversationFile, indexRow, ledgerRow, syntheticQaRow, turnRows } from '../dialogue/records.ts';
-import { judgedRow, type OutputColumns, sharegptRow } from '../dialogue/sharegpt-record.ts';
+import { judgeColumn, type OutputColumns, sharegptRow } from '../dialogue/sharegpt-record.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
 import type { CommittedConversation } from '../ports/store.ts';
 import type { JournalAnswers } from './journal-answers.ts';
@@ -24,13 +25,13 @@ export type LineFile = (typeof LINE_FILES)[number];
 export const CONVERSATIONS_FOLDER = 'conversations';
 export const RUN_STATE_FOLDER = 'run_state';
 
-/** What one conversation adds to an output folder. */
+/** What one conversation adds to an output folder, in UTF-8. */
 export interface ConversationRows {
   readonly conversationId: string;
-  /** Text of `conversations/<id>.json`. */
-  readonly file: string;
-  /** Whole lines, `\n` included; empty when the conversation adds none to that file. */
-  readonly lines: Readonly<Record<LineFile, string>>;
+  /** `conversations/<id>.json`. */
+  readonly file: Uint8Array;
+  /** Whole lines, `\n` included, in pieces; none when the conversation adds none to that file. */
+  readonly lines: Readonly<Record<LineFile, readonly Uint8Array[]>>;
 }
 
 export interface RowSettings {
@@ -50,25 +51,44 @@ export async function rowsOf(
   const payload = payloadOf(conversation);
   const rawResponses = await settings.journalAnswers(conversation, quotedAnswers(payload));
   const source = { payload, committedAtMs: conversation.committedAtMs, rawResponses };
-  const judged = judgedRow(source, settings.columns);
   return {
     conversationId: conversation.conversationId,
-    file: pythonJsonIndented(conversationFile(source)),
+    file: Buffer.from(pythonJsonIndented(conversationFile(source))),
     lines: {
-      'synthetic_qa.jsonl': line(syntheticQaRow(source)),
-      'conversations_index.jsonl': line(indexRow(source, shownPath(settings, conversation.conversationId))),
-      'conversations_sharegpt.jsonl': line(sharegptRow(source, settings.columns)),
-      'conversations_sharegpt_judged.jsonl': judged === null ? '' : line(judged),
-      'turns.jsonl': turnRows(source).map(line).join(''),
-      'coverage_ledger.jsonl': conversation.ledger
-        .filter((entry) => entry.question.trim() !== '')
-        .map((entry) => line(ledgerRow(entry, conversation.committedAtMs)))
-        .join(''),
+      'synthetic_qa.jsonl': lines([syntheticQaRow(source)]),
+      'conversations_index.jsonl': lines([
+        indexRow(source, shownPath(settings, conversation.conversationId)),
+      ]),
+      ...sharegptLines(source, settings.columns),
+      'turns.jsonl': lines(turnRows(source)),
+      'coverage_ledger.jsonl': lines(
+        conversation.ledger
+          .filter((entry) => entry.question.trim() !== '')
+          .map((entry) => ledgerRow(entry, conversation.committedAtMs)),
+      ),
     },
   };
 }
 
-const line = (row: object): string => `${pythonJson(row)}\n`;
+function lines(rows: readonly object[]): readonly Uint8Array[] {
+  return rows.map((row) => Buffer.from(`${pythonJson(row)}\n`));
+}
+
+const ROW_END = Buffer.from('}\n');
+
+/** The judged row is the other one and a column: what they share is written once. */
+function sharegptLines(
+  source: RecordSource,
+  columns: OutputColumns,
+): Pick<ConversationRows['lines'], 'conversations_sharegpt.jsonl' | 'conversations_sharegpt_judged.jsonl'> {
+  const shared = Buffer.from(pythonJson(sharegptRow(source, columns)).slice(0, -'}'.length));
+  const judge = judgeColumn(source);
+  const column = Buffer.from(`, ${pythonJson(columns.judge)}: ${pythonJson(judge)}`);
+  return {
+    'conversations_sharegpt.jsonl': [shared, ROW_END],
+    'conversations_sharegpt_judged.jsonl': judge === null ? [] : [shared, column, ROW_END],
+  };
+}
 
 export function payloadOf(conversation: CommittedConversation): ConversationPayload {
   const payload = conversation.payload as ConversationPayload | null;

@@ -4,8 +4,8 @@ import { dirname } from 'node:path';
 import { naming } from './output-error.ts';
 
 /** Writes beside, syncs, renames over. Readers see the old file or the new one. */
-export async function replaceFile(path: string, text: string): Promise<void> {
-  await writeBeside(path, text);
+export async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
+  await writeBeside(path, content);
   await naming(path, () => rename(besideOf(path), path));
   await syncFolder(dirname(path));
 }
@@ -13,11 +13,11 @@ export async function replaceFile(path: string, text: string): Promise<void> {
 export const besideOf = (path: string): string => `${path}.tmp`;
 
 /** Writes and syncs the file that a rename will put in place. */
-export async function writeBeside(path: string, text: string): Promise<void> {
+export async function writeBeside(path: string, content: string | Uint8Array): Promise<void> {
   const beside = besideOf(path);
   await naming(beside, async () => {
     await using file = await open(beside, 'w');
-    await file.writeFile(text);
+    await file.writeFile(content);
     await file.sync();
   });
 }

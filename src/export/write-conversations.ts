@@ -24,8 +24,8 @@ export interface BatchEnd {
   readonly conversations: number;
 }
 
-/** A batch is written when it has this many characters, or commits. */
-const BATCH_CHARACTERS = 2 * 1024 * 1024;
+/** A batch is written when it has this many bytes, or commits. */
+const BATCH_BYTES = 2 * 1024 * 1024;
 const BATCH_COMMITS = 256;
 /** Files that are written and synced at the same time. */
 const FILES_AT_ONCE = 8;
@@ -39,7 +39,7 @@ export async function* writeConversations(
 ): AsyncGenerator<BatchEnd> {
   let rows: ConversationRows[] = [];
   let commits = 0;
-  let characters = 0;
+  let bytes = 0;
   let commitSeq = 0;
   for await (const conversation of conversations) {
     const added = await rowsOf(conversation, settings);
@@ -47,20 +47,20 @@ export async function* writeConversations(
     commits += 1;
     if (added !== null) {
       rows.push(added);
-      characters += charactersOf(added);
+      bytes += bytesOf(added);
     }
-    if (characters < BATCH_CHARACTERS && commits < BATCH_COMMITS) continue;
+    if (bytes < BATCH_BYTES && commits < BATCH_COMMITS) continue;
     await writeBatch(rows, settings, files, onStep);
     yield { commitSeq, conversations: rows.length };
-    [rows, commits, characters] = [[], 0, 0];
+    [rows, commits, bytes] = [[], 0, 0];
   }
   if (commits === 0) return;
   await writeBatch(rows, settings, files, onStep);
   yield { commitSeq, conversations: rows.length };
 }
 
-const charactersOf = (rows: ConversationRows): number =>
-  LINE_FILES.reduce((sum, name) => sum + rows.lines[name].length, rows.file.length);
+const bytesOf = (rows: ConversationRows): number =>
+  LINE_FILES.flatMap((name) => rows.lines[name]).reduce((sum, { length }) => sum + length, rows.file.length);
 
 async function writeBatch(
   batch: readonly ConversationRows[],
@@ -70,7 +70,7 @@ async function writeBatch(
 ): Promise<void> {
   for (const name of LINE_FILES) {
     onStep(`append ${name}`);
-    await files.append(name, Buffer.from(batch.map((rows) => rows.lines[name]).join('')));
+    await files.append(name, Buffer.concat(batch.flatMap((rows) => rows.lines[name])));
   }
   onStep('sync');
   await files.sync();
@@ -84,12 +84,12 @@ async function writeConversationFiles(
 ): Promise<void> {
   const queue = batch.map((rows) => ({
     path: conversationPath(outputDir, rows.conversationId),
-    text: rows.file,
+    content: rows.file,
   }));
   for (let from = 0; from < queue.length; from += FILES_AT_ONCE) {
     const group = queue.slice(from, from + FILES_AT_ONCE);
     onStep(`write ${CONVERSATIONS_FOLDER}`);
-    await settleAll(group.map(({ path, text }) => writeBeside(path, text)));
+    await settleAll(group.map(({ path, content }) => writeBeside(path, content)));
     onStep(`rename ${CONVERSATIONS_FOLDER}`);
     await settleAll(group.map(({ path }) => naming(path, () => rename(besideOf(path), path))));
   }

@@ -17,7 +17,12 @@ import {
   syntheticQaRow,
   turnRows,
 } from '../../../src/dialogue/records.ts';
-import { DEFAULT_COLUMNS, judgedRow, sharegptRow } from '../../../src/dialogue/sharegpt-record.ts';
+import {
+  DEFAULT_COLUMNS,
+  judgeColumn,
+  type OutputColumns,
+  sharegptRow,
+} from '../../../src/dialogue/sharegpt-record.ts';
 import { committed, COMMITTED_AT, samplePayload, sampleTurn } from '../export/sample-dataset.ts';
 
 const body = (seq: number): JsonObject => ({
@@ -35,6 +40,12 @@ const source = (over: Partial<ConversationPayload> = {}): RecordSource => ({
   committedAtMs: COMMITTED_AT,
   rawResponses: new Map([1, 2, 3, 4, 5].map((seq) => [seq, body(seq)])),
 });
+
+/** As the exporter puts the two together. */
+const judgedRow = (from: RecordSource, columns: OutputColumns): object | null => {
+  const judge = judgeColumn(from);
+  return judge === null ? null : { ...sharegptRow(from, columns), [columns.judge]: judge };
+};
 
 /** What a reader of the file gets. */
 const parsed = (row: object | null): Record<string, JsonValue> =>

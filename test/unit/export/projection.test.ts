@@ -104,6 +104,19 @@ describe('projection', () => {
     expect(await lines('conversations_index.jsonl')).toHaveLength(7);
   });
 
+  test('a judged line is the ShareGPT line with the verdicts behind it', async () => {
+    const columns = { ...DEFAULT_COLUMNS, judge: 'the "verdicts"' };
+    await project(arrayStore(4), { columns });
+    const plain = await lines('conversations_sharegpt.jsonl');
+    const judged = await lines('conversations_sharegpt_judged.jsonl');
+    expect(judged).toHaveLength(plain.length);
+    for (const [at, line] of judged.entries()) {
+      expect(line.startsWith(`${plain[at]?.slice(0, -1)}, "the \\"verdicts\\"": {"per_turn": [`)).toBe(true);
+      expect(Object.keys(JSON.parse(line) as object).at(-1)).toBe(columns.judge);
+    }
+    expect(judged.length).toBeGreaterThan(0);
+  });
+
   test('A15 a kill before any write is repaired at the next start, exactly once', async () => {
     const expected = await undisturbed(9);
     let step = 0;
