@@ -38,6 +38,17 @@ export interface CliProject {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** A command that needs no project. */
+export async function runCli(args: readonly string[], folder = tmpdir(), node = process.execPath): Promise<Finished> {
+  const child = spawn(node, [LAUNCHER, ...args], { cwd: folder, env: cleanEnvironment({}), stdio: ['ignore', 'pipe', 'pipe'] });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk) => (stdout += String(chunk)));
+  child.stderr.on('data', (chunk) => (stderr += String(chunk)));
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+  return { code, signal, stdout, stderr };
+}
+
 /** Variables of the person who runs the tests must not change what is tested. */
 function cleanEnvironment(extra: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const kept = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'XDG_RUNTIME_DIR'];
