@@ -24,7 +24,7 @@ import { normaliseQuestion, questionKey } from './question-key.ts';
 import { outputKindOf, type RequestContext, requestFor } from './requests.ts';
 import { type DialogueSettings, TOOL_CALLS_PER_ROUND_MAX, TOOL_ROUNDS_MAX } from './settings.ts';
 import { type KeyedRequest, keyed, toStored } from './stored-request.ts';
-import { interpretToolCall, type ToolAction } from './tools.ts';
+import { interpretToolCall, readableArguments, type ToolAction } from './tools.ts';
 
 /** Everything that is the same for all conversations of a run. */
 export interface DialogueContext extends RequestContext {
@@ -145,7 +145,7 @@ function interpretAnswer(state: ConversationState, command: TakeAnswer, context:
   const { answer, purpose } = command;
   const { stage } = state;
   if (stage.type === 'answering' && answer.toolCalls.length > 0 && stage.toolRounds.length < TOOL_ROUNDS_MAX) {
-    const calls = withUniqueIds(answer.toolCalls.slice(0, TOOL_CALLS_PER_ROUND_MAX), stage.turn, stage.toolRounds.length);
+    const calls = usableCalls(answer.toolCalls.slice(0, TOOL_CALLS_PER_ROUND_MAX), stage.turn, stage.toolRounds.length);
     return { type: 'ToolsRequested', content: answer.content, calls };
   }
   const parsed = parseOutput<unknown>(outputKindOf(purpose, context.settings).schema, answer.content);
@@ -154,14 +154,14 @@ function interpretAnswer(state: ConversationState, command: TakeAnswer, context:
 }
 
 /** Ids tie results to calls; a model that leaves them out or repeats them gets ours (J3). */
-function withUniqueIds(calls: readonly ToolCall[], turn: number, round: number): ToolCall[] {
+function usableCalls(calls: readonly ToolCall[], turn: number, round: number): ToolCall[] {
   const ids = new Set<string>();
   return calls.map((call, position) => {
     let id = call.id;
     // A model that has seen our ids may write one of them itself.
     for (let n = position; id === '' || ids.has(id); n += 1) id = `call_${turn}_${round}_${n}`;
     ids.add(id);
-    return { ...call, id };
+    return { ...call, id, arguments: readableArguments(call.arguments) };
   });
 }
 

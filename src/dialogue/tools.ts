@@ -56,13 +56,26 @@ export function interpretToolCall(call: ToolCall, settings: Pick<DialogueSetting
   return { type: 'search', arguments: args, query, k: Math.min(k, Math.max(TOOL_HITS_MAX, settings.topK)) };
 }
 
+/**
+ * What goes into later prompts for the arguments of a call. Servers that parse them there would refuse the
+ * whole conversation for a text that is no JSON object; the answer's own text stays in the journal.
+ */
+export function readableArguments(text: string): string {
+  return parsed(text) === null ? '{}' : text;
+}
+
+/** Arguments that do not parse count as none; the result then says what is missing. */
 function parseArguments(text: string): ToolArguments {
+  return parsed(text) ?? {};
+}
+
+function parsed(text: string): ToolArguments | null {
   try {
     const value: unknown = JSON.parse(text);
-    return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as ToolArguments) : {};
+    return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as ToolArguments) : null;
   } catch {
-    // Arguments that do not parse count as none; the result then says what is missing.
-    return {};
+    // A model's text is no JSON now and then; both callers have an answer to that.
+    return null;
   }
 }
 

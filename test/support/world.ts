@@ -2,10 +2,11 @@
 import type { RunEnd } from '../../src/actors/messages.ts';
 import { startGeneration } from '../../src/bootstrap/generation.ts';
 import type { DialogueSettings } from '../../src/dialogue/settings.ts';
-import { systemClock } from '../../src/kernel/clock.ts';
+import { type Clock, systemClock } from '../../src/kernel/clock.ts';
 import { datasetId, runId } from '../../src/kernel/ids.ts';
 import { type Logger, silentLogger } from '../../src/kernel/logger.ts';
 import { createModelPort } from '../../src/llm/openai-model.ts';
+import type { Retriever, WebSearch } from '../../src/ports/retriever.ts';
 import type { CommittedConversation, Store } from '../../src/ports/store.ts';
 import { dialogueOf, INPUTS } from './dialogue-context.ts';
 import { memoryRetriever, seaPassages } from './memory-retriever.ts';
@@ -25,13 +26,27 @@ export interface WorldOptions {
   readonly timeoutMs?: number;
   readonly patienceMs?: number;
   readonly strictMessages?: boolean;
+  readonly retriever?: Retriever;
+  readonly webSearch?: WebSearch | null;
+  readonly project?: () => Promise<void>;
+  /** @default the system's; `hurried` makes pauses short */
+  readonly clock?: Clock;
+  readonly shutdownGraceMs?: number;
 }
+
+/** Pauses, back-offs and patience pass twenty times as fast; calls and their timeouts do not. */
+export const hurried: Clock = {
+  now: () => Date.now() * 20,
+  schedule: (delayMs, callback) => systemClock.schedule(delayMs / 20, callback),
+};
 
 export interface World {
   readonly end: Promise<RunEnd>;
   stop(): void;
   close(): Promise<void>;
   view: ReturnType<typeof startGeneration>['view'];
+  flush: ReturnType<typeof startGeneration>['flush'];
+  actors: ReturnType<typeof startGeneration>['actors'];
 }
 
 const DATASET = datasetId('D');
@@ -87,18 +102,20 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     port,
     strategy: 'weighted_least_inflight',
     roleStrategies: {},
-    retriever: memoryRetriever(seaPassages()),
-    webSearch: null,
-    project: async () => undefined,
+    retriever: options.retriever ?? memoryRetriever(seaPassages()),
+    webSearch: options.webSearch ?? null,
+    project: options.project ?? (async () => undefined),
     patienceMs: options.patienceMs ?? 20_000,
-    shutdownGraceMs: 5_000,
-    clock: systemClock,
+    shutdownGraceMs: options.shutdownGraceMs ?? 5_000,
+    clock: options.clock ?? systemClock,
     logger,
     ...(options.strictMessages === undefined ? {} : { strictMessages: options.strictMessages }),
   });
   return {
     end: generation.end,
     view: generation.view,
+    flush: generation.flush,
+    actors: generation.actors,
     stop: () => generation.stop(),
     async close() {
       await generation.close();
