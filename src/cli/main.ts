@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
-import { sayFailure, tolerateClosedPipes } from './terminal.ts';
+import { sayFailure, watchStreams } from './terminal.ts';
 
 const packageFile = new URL('../../package.json', import.meta.url);
 const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { readonly version: string };
@@ -132,7 +132,7 @@ export function createProgram(): Command {
   return program;
 }
 
-tolerateClosedPipes();
+watchStreams();
 try {
   await createProgram().parseAsync();
 } catch (error) {

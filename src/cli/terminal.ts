@@ -1,5 +1,6 @@
 /** What goes to the person: progress and messages on stderr, results on stdout. */
 import { InvariantError } from '../kernel/errors.ts';
+import { EXIT } from './exit-codes.ts';
 
 export const print = (text: string): void => {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
@@ -21,11 +22,17 @@ export function sayFailure(command: string, error: unknown, verbose: boolean): v
   }
 }
 
-/** A reader that goes away early (`| head`) is no failure. */
-export function tolerateClosedPipes(): void {
+/** A reader that goes away early (`| head`) is no failure. What cannot be written for other reasons is one, at the end. */
+export function watchStreams(): void {
+  const lost = new Set<NodeJS.WriteStream>();
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
+      if (error.code === 'EPIPE' || lost.has(stream)) return;
+      lost.add(stream);
+      if (stream === process.stdout) say(`dlgforge: the standard output cannot be written: ${error.message}`);
     });
   }
+  process.on('exit', (code) => {
+    if (code === EXIT.done && lost.has(process.stdout)) process.exitCode = EXIT.failed;
+  });
 }

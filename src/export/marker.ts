@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { DlgforgeError, messageOf } from '../kernel/errors.ts';
 import { type DatasetId, datasetId } from '../kernel/ids.ts';
 import { replaceFile } from './durable-file.ts';
-import { codeOf } from './output-error.ts';
+import { codeOf, outputError } from './output-error.ts';
 
 export const MARKER_FILE = '.dlgforge-dataset.json';
 const FORMAT = 1;
@@ -51,7 +51,8 @@ export async function readMarker(outputDir: string): Promise<Marker | null> {
     text = await readFile(path, 'utf8');
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return null;
-    throw unreadable(path, error);
+    // Not even the folder can be there.
+    throw codeOf(error) === 'ENOTDIR' ? outputError(outputDir, error) : unreadable(path, error);
   }
   return parseMarker(path, text);
 }

@@ -6,6 +6,8 @@ const HINTS: Readonly<Record<string, string>> = {
   EACCES: 'permission was denied: give this user write access',
   EPERM: 'permission was denied: give this user write access',
   EROFS: 'the file system is read-only: make it writable',
+  ENOTDIR: 'a part of this path is a file: choose another folder (saving.output_dir)',
+  EEXIST: 'there is a file of this name: choose another folder (saving.output_dir)',
   ENOENT: 'the folder is gone: something removed it while dlgforge was running',
 };
 

@@ -1,7 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type CliProject, makeProject } from '../support/cli-project.ts';
+import { type CliProject, LAUNCHER, makeProject } from '../support/cli-project.ts';
 
 let project: CliProject;
 beforeAll(async () => {
@@ -41,6 +42,13 @@ test.for(['config show config.yaml', '--help'])('a reader of %s that goes away e
   const running = project.start(command.split(' '));
   running.child.stdout?.destroy();
   expect(await running.finished).toMatchObject({ code: 0, stderr: '' });
+});
+
+test('an output that cannot be written is a failure, and said in one line', () => {
+  const command = `"${process.execPath}" "${LAUNCHER}" config show config.yaml > /dev/full`;
+  const { status, stderr } = spawnSync('sh', ['-c', command], { cwd: project.folder, encoding: 'utf8' });
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/^dlgforge: the standard output cannot be written: .*\n$/);
 });
 
 test('every problem is reported at once, with line and key', async () => {

@@ -86,16 +86,18 @@ describe('runs', () => {
 describe('export', () => {
   test('I6: a deleted folder comes back with the same bytes, marker and run states too; and again', async () => {
     const before = await project.files();
+    const markerPath = join(project.folder, 'outputs', '.dlgforge-dataset.json');
+    const marker = await readFile(markerPath, 'utf8');
     const lastRun = join('run_state', 'last_run_id.txt');
     expect(before.get(lastRun)).toBe('second');
     await rm(join(project.folder, 'outputs'), { recursive: true });
     const first = await project.run(['export', 'config.yaml', '--json']);
     expect(JSON.parse(first.stdout), first.stderr).toMatchObject({ runs: ['first', 'second'], conversations: 6 });
     expect(await project.files()).toEqual(before);
-    const marker = await readFile(join(project.folder, 'outputs', '.dlgforge-dataset.json'), 'utf8');
+    expect(await readFile(markerPath, 'utf8')).toBe(marker);
     expect((await project.run(['export', 'config.yaml'])).code).toBe(0);
     expect(await project.files()).toEqual(before);
-    expect(await readFile(join(project.folder, 'outputs', '.dlgforge-dataset.json'), 'utf8')).toBe(marker);
+    expect(await readFile(markerPath, 'utf8')).toBe(marker);
   });
 
   test('one run alone needs a folder of its own when there are others', async () => {
@@ -169,7 +171,7 @@ describe('what a run needs and has not', () => {
   test('a place for its files', async () => {
     await writeFile(join(project.folder, 'taken'), '');
     const stderr = await configured('taken.yaml', { ...CONFIG, saving: { output_dir: 'taken/outputs' } });
-    expect(stderr).toMatch(/^dlgforge run failed: .*taken\/outputs/m);
+    expect(stderr).toMatch(/^dlgforge run failed: cannot write .*taken\/outputs: a part of this path is a file/m);
   });
 
   test('documents', async () => {

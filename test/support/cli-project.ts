@@ -11,7 +11,7 @@ import type { Store } from '../../src/ports/store.ts';
 import { openStore } from '../../src/store/open-store.ts';
 
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const LAUNCHER = join(ROOT, 'bin', 'dlgforge.js');
+export const LAUNCHER = join(ROOT, 'bin', 'dlgforge.js');
 
 export interface Finished {
   readonly code: number | null;
