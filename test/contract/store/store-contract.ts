@@ -442,6 +442,21 @@ export function storeContract(useStore: UseStore): void {
         ]);
       }));
 
+    it('B8: an adopted question without a key covers its passage, but can still be asked', () =>
+      useStore(async (store) => {
+        const lease = await startRun(store);
+        await store.adopt(DATASET, [{ ...ledgerEntry('open', 'p1'), key: null, line: 'open' }]);
+        expect(await store.knownQuestions(DATASET, [hex('open')])).toEqual(new Set());
+        expect(await store.commit(committing(lease, 0, ['open']))).toMatchObject({ type: 'committed' });
+        expect(await collect(store.adoptedLines(DATASET))).toEqual(['open']);
+        expect((await store.memory(DATASET, 3)).passageUses).toContainEqual({
+          language: null,
+          passageId: 'p1',
+          source: 'a.md',
+          uses: 1,
+        });
+      }));
+
     it('creates a run once, counts it in its dataset, and keeps what it was given', () =>
       useStore(async (store) => {
         const lease = await startRun(store);
