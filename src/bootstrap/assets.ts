@@ -7,7 +7,12 @@ import { type Asset, personasFile, promptsDir, seedTopicsFile, shippedPromptsDir
 import type { Config } from '../config/schema.ts';
 import { parsePersonas, type PersonaPools } from '../dialogue/personas.ts';
 import { type AssetFile, parsePromptAssets, type PromptAssets } from '../dialogue/prompt-assets.ts';
-import { resolveSeedTopics, type SeedSource, type SeedTopic, type SeedTopics } from '../dialogue/seed-topics.ts';
+import {
+  resolveSeedTopics,
+  type SeedSource,
+  type SeedTopic,
+  type SeedTopics,
+} from '../dialogue/seed-topics.ts';
 import { DlgforgeError, messageOf } from '../kernel/errors.ts';
 import { canonicalJson, sha256 } from '../kernel/hash.ts';
 
@@ -45,7 +50,9 @@ export async function loadDialogueAssets(config: Config, projectRoot: string): P
 /** The shipped prompts, with the parts that the user's own files replace. */
 export async function loadPrompts(config: Config, projectRoot: string): Promise<PromptAssets> {
   const folder = present(promptsDir(config, projectRoot), 'prompts.path');
-  const [agents, tasks] = await Promise.all(['agents.yaml', 'tasks.yaml'].map((name) => promptFiles(name, folder)));
+  const [agents, tasks] = await Promise.all(
+    ['agents.yaml', 'tasks.yaml'].map((name) => promptFiles(name, folder)),
+  );
   return parsePromptAssets({ agents: agents ?? [], tasks: tasks ?? [] });
 }
 
@@ -62,12 +69,17 @@ export async function loadSeeds(config: Config, projectRoot: string): Promise<Se
   const file = seedTopicsFile(config, projectRoot);
   if (file === null) return [];
   const source = await seedSource(present(file, 'run.data.seeding.topics.path'));
-  return config.run.target_languages.map((targetLanguage) => resolveSeedTopics(source, { targetLanguage, variant }));
+  return config.run.target_languages.map((targetLanguage) =>
+    resolveSeedTopics(source, { targetLanguage, variant }),
+  );
 }
 
 function present(asset: Asset, key: string): string {
   if (asset.type !== 'missing') return asset.path;
-  throw new DlgforgeError('config', `${key} names ${asset.path}, which does not exist. Make it, or correct ${key}.`);
+  throw new DlgforgeError(
+    'config',
+    `${key} names ${asset.path}, which does not exist. Make it, or correct ${key}.`,
+  );
 }
 
 async function promptFiles(name: string, folder: string): Promise<AssetFile[]> {
@@ -82,9 +94,12 @@ async function assetFile(path: string): Promise<AssetFile> {
 }
 
 async function seedSource(path: string): Promise<SeedSource> {
-  if (!(await stat(path)).isDirectory()) return { type: 'file', name: basename(path), value: await parsedFile(path) };
+  if (!(await stat(path)).isDirectory())
+    return { type: 'file', name: basename(path), value: await parsedFile(path) };
   const names = (await readdir(path)).filter((name) => /\.(?:ya?ml|json)$/i.test(name)).sort();
-  const entries = await Promise.all(names.map(async (name) => [name, await parsedFile(join(path, name))] as const));
+  const entries = await Promise.all(
+    names.map(async (name) => [name, await parsedFile(join(path, name))] as const),
+  );
   return { type: 'folder', files: new Map(entries) };
 }
 

@@ -37,14 +37,27 @@ export async function exportFiles(project: Project, options: ExportOptions): Pro
   cleanUp.defer(() => store.close());
   const { datasetId, runs } = await wanted(store, project, options);
   const hold = await holdDataset(store, datasetId, options.command, (error) =>
-    project.logger.log('error', 'store', `[store] the hold on the dataset was not renewed: ${messageOf(error)}`),
+    project.logger.log(
+      'error',
+      'store',
+      `[store] the hold on the dataset was not renewed: ${messageOf(error)}`,
+    ),
   );
   cleanUp.defer(() => hold.release());
   const only = runs.find(({ id }) => id === options.runId);
   if (only !== undefined && options.runOutputDir !== null) {
-    return await exportOneRun({ ...rowSettings(project, store), datasetId, runId: only.id, store, outputDir: options.runOutputDir }, store, only);
+    return await exportOneRun(
+      { ...rowSettings(project, store), datasetId, runId: only.id, store, outputDir: options.runOutputDir },
+      store,
+      only,
+    );
   }
-  return await exportDataset(project, store, await openDataset(store, datasetId, project.folders.output, project.logger), runs);
+  return await exportDataset(
+    project,
+    store,
+    await openDataset(store, datasetId, project.folders.output, project.logger),
+    runs,
+  );
 }
 
 interface Wanted {
@@ -53,19 +66,31 @@ interface Wanted {
   readonly runs: readonly RunRecord[];
 }
 
-async function wanted(store: Store, project: Project, { runId: id, runOutputDir }: ExportOptions): Promise<Wanted> {
+async function wanted(
+  store: Store,
+  project: Project,
+  { runId: id, runOutputDir }: ExportOptions,
+): Promise<Wanted> {
   const record = id === null ? null : await store.getRun(runId(id));
   if (id !== null && record === null) throw noSuchRun(id);
   const { output } = project.folders;
   const datasetId = record?.datasetId ?? (await ownDatasetId(store, output));
   const all = await store.listRuns();
-  const runs = all.filter((run) => run.datasetId === datasetId).toSorted((a, b) => a.updatedAtMs - b.updatedAtMs || a.ordinal - b.ordinal);
+  const runs = all
+    .filter((run) => run.datasetId === datasetId)
+    .toSorted((a, b) => a.updatedAtMs - b.updatedAtMs || a.ordinal - b.ordinal);
   if (datasetId === null || runs.length === 0) throw unknownFolder(output, all);
-  if (record !== null && runOutputDir === null && runs.length > 1) throw severalRuns(record, output, runs.length);
+  if (record !== null && runOutputDir === null && runs.length > 1)
+    throw severalRuns(record, output, runs.length);
   return { datasetId, runs };
 }
 
-async function exportDataset(project: Project, store: Store, dataset: Dataset, runs: readonly RunRecord[]): Promise<ExportReport> {
+async function exportDataset(
+  project: Project,
+  store: Store,
+  dataset: Dataset,
+  runs: readonly RunRecord[],
+): Promise<ExportReport> {
   const outputDir = project.folders.output;
   const isNew = (await readMarker(outputDir)) === null;
   const projection = await projectionOf(project, store, dataset);
@@ -77,7 +102,12 @@ async function exportDataset(project: Project, store: Store, dataset: Dataset, r
   }
   for (const run of runs) await writeState(store, dataset, run, outputDir);
   const marker = await readMarker(outputDir);
-  return { datasetId: dataset.id, runs: runs.map(({ id }) => id), conversations: marker?.conversations ?? 0, outputDir };
+  return {
+    datasetId: dataset.id,
+    runs: runs.map(({ id }) => id),
+    conversations: marker?.conversations ?? 0,
+    outputDir,
+  };
 }
 
 async function exportOneRun(options: RunExportOptions, store: Store, run: RunRecord): Promise<ExportReport> {
@@ -88,7 +118,12 @@ async function exportOneRun(options: RunExportOptions, store: Store, run: RunRec
 }
 
 /** As the run itself left it when it stopped. */
-function writeState(store: Store, dataset: Pick<Dataset, 'id'>, run: RunRecord, outputDir: string): Promise<void> {
+function writeState(
+  store: Store,
+  dataset: Pick<Dataset, 'id'>,
+  run: RunRecord,
+  outputDir: string,
+): Promise<void> {
   const inputs = inputsBase(configOf(run));
   const status = run.status === 'completed' ? 'completed' : 'in_progress';
   return writeStateOf({ store, dataset, runId: run.id, inputs, outputDir, status });

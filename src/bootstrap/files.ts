@@ -47,7 +47,12 @@ export async function openFiles(project: Project, options: FilesOptions): Promis
 
 /** The files of a dataset below the project's output folder. */
 export function projectionOf(project: Project, store: Store, dataset: Dataset): Promise<Projection> {
-  return openProjection({ ...rowSettings(project, store), datasetId: dataset.id, store, logger: project.logger });
+  return openProjection({
+    ...rowSettings(project, store),
+    datasetId: dataset.id,
+    store,
+    logger: project.logger,
+  });
 }
 
 export const rowSettings = (project: Project, store: Store): RowSettings => ({
@@ -64,7 +69,14 @@ export interface StateOptions extends Omit<FilesOptions, 'dataset'> {
 }
 
 /** Writes `run_state/<run>.json` as the run stands now, and names the run in `last_run_id.txt`. */
-export async function writeStateOf({ store, dataset, runId, inputs, outputDir, status }: StateOptions): Promise<void> {
+export async function writeStateOf({
+  store,
+  dataset,
+  runId,
+  inputs,
+  outputDir,
+  status,
+}: StateOptions): Promise<void> {
   const conversations = () => store.committed(dataset.id, 0, { runId });
   const [agents, record] = [await firstAgents(conversations()), await store.getRun(runId)];
   await writeRunState({
@@ -79,7 +91,9 @@ export async function writeStateOf({ store, dataset, runId, inputs, outputDir, s
 }
 
 /** The names that the run's records give its models. */
-async function firstAgents(conversations: AsyncIterable<CommittedConversation>): Promise<{ user: string; assistant: string }> {
+async function firstAgents(
+  conversations: AsyncIterable<CommittedConversation>,
+): Promise<{ user: string; assistant: string }> {
   for await (const conversation of conversations) {
     if (conversation.status === 'committed') return payloadOf(conversation).agents;
   }

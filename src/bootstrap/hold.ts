@@ -19,8 +19,18 @@ export interface DatasetHold {
  * Only one process writes into a dataset.
  * @throws DlgforgeError `held` naming the process that has it.
  */
-export async function holdDataset(store: Store, id: DatasetId, command: string, lost: (error: unknown) => void): Promise<DatasetHold> {
-  const result = await store.acquireLease(leaseName(id), processIdentity(command), LEASE_TTL_MS, isProcessAlive);
+export async function holdDataset(
+  store: Store,
+  id: DatasetId,
+  command: string,
+  lost: (error: unknown) => void,
+): Promise<DatasetHold> {
+  const result = await store.acquireLease(
+    leaseName(id),
+    processIdentity(command),
+    LEASE_TTL_MS,
+    isProcessAlive,
+  );
   if (result.type === 'held') {
     throw new DlgforgeError(
       'held',

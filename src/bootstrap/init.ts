@@ -1,7 +1,12 @@
 /** `dlgforge init`: a project that runs at once, to be changed from there. Never takes away what is there. */
 import { cp, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { type StarterOptions, starterConfig, STARTER_ENVIRONMENT, STARTER_IGNORED } from '../config/init-config.ts';
+import {
+  type StarterOptions,
+  starterConfig,
+  STARTER_ENVIRONMENT,
+  STARTER_IGNORED,
+} from '../config/init-config.ts';
 import { expandHome, knowledgeDir, starterKnowledgeDir } from '../config/paths.ts';
 import { DlgforgeError, messageOf } from '../kernel/errors.ts';
 
@@ -42,9 +47,13 @@ export async function initProject({ folder: given, force, ...starter }: InitOpti
     return { folder, configPath, written, kept, exampleOnly };
   } catch (error) {
     if (error instanceof DlgforgeError) throw error;
-    throw new DlgforgeError('output', `Cannot write to ${folder}: ${messageOf(error)}. Choose a folder that this user may write.`, {
-      cause: error,
-    });
+    throw new DlgforgeError(
+      'output',
+      `Cannot write to ${folder}: ${messageOf(error)}. Choose a folder that this user may write.`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -68,4 +77,7 @@ async function writeExample(folder: string): Promise<boolean> {
 }
 
 const configExists = (path: string): DlgforgeError =>
-  new DlgforgeError('output', `${path} is there already, and nothing was written. Choose another folder, or replace it with --force.`);
+  new DlgforgeError(
+    'output',
+    `${path} is there already, and nothing was written. Choose another folder, or replace it with --force.`,
+  );

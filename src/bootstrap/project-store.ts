@@ -20,7 +20,10 @@ export function hasStore({ config, folders }: Project): boolean {
   return config.store.postgres.dsn !== null || existsSync(join(folders.state, 'postgres'));
 }
 
-export function storeOptions({ config, folders, loaded, logger }: Project, options: ProjectStoreOptions = {}): OpenStoreOptions {
+export function storeOptions(
+  { config, folders, loaded, logger }: Project,
+  options: ProjectStoreOptions = {},
+): OpenStoreOptions {
   const { postgres } = config.store;
   return {
     dsn: postgres.dsn?.reveal(),

@@ -124,12 +124,20 @@ async function numbersOf(store: Store, record: RunRecord): Promise<Numbers> {
   const counts = withEarlier(stored, earlier);
   const config = configOf(record);
   const languages = config.run.target_languages.map((language, languageIndex) =>
-    languageReport(language, samplesPerLanguage(config), counts.find((row) => row.languageIndex === languageIndex)),
+    languageReport(
+      language,
+      samplesPerLanguage(config),
+      counts.find((row) => row.languageIndex === languageIndex),
+    ),
   );
   return { languages, models };
 }
 
-function summaryOf(record: RunRecord, driven: ReadonlySet<string>, { languages, models }: Numbers): RunSummary {
+function summaryOf(
+  record: RunRecord,
+  driven: ReadonlySet<string>,
+  { languages, models }: Numbers,
+): RunSummary {
   const sum = (of: (row: CallTotals) => number): number => models.reduce((total, row) => total + of(row), 0);
   const leftBehind = record.status === 'running' && !driven.has(record.id);
   return {

@@ -9,12 +9,14 @@ const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { readonly 
 
 const positive = (text: string): number => {
   const value = Number(text);
-  if (!Number.isInteger(value) || value <= 0) throw new InvalidArgumentError('must be a whole number above 0.');
+  if (!Number.isInteger(value) || value <= 0)
+    throw new InvalidArgumentError('must be a whole number above 0.');
   return value;
 };
 const port = (text: string): number => {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value > 65_535) throw new InvalidArgumentError('must be a port, 0 to 65535.');
+  if (!Number.isInteger(value) || value < 0 || value > 65_535)
+    throw new InvalidArgumentError('must be a port, 0 to 65535.');
   return value;
 };
 const collect = (value: string, earlier: readonly string[]): string[] => [...earlier, value];
@@ -22,7 +24,10 @@ const collect = (value: string, earlier: readonly string[]): string[] => [...ear
 type Action<A extends unknown[]> = (...args: A) => Promise<number>;
 
 /** Runs a command; whatever it throws becomes one line and an exit code. */
-function command<A extends unknown[]>(name: string, load: () => Promise<Action<A>>): (...args: A) => Promise<void> {
+function command<A extends unknown[]>(
+  name: string,
+  load: () => Promise<Action<A>>,
+): (...args: A) => Promise<void> {
   return async (...args) => {
     try {
       process.exitCode = await (await load())(...args);
@@ -34,13 +39,17 @@ function command<A extends unknown[]>(name: string, load: () => Promise<Action<A
   };
 }
 
-const verbose = (): Option => new Option('--verbose', 'show debug messages, and the chain of causes of a failure');
+const verbose = (): Option =>
+  new Option('--verbose', 'show debug messages, and the chain of causes of a failure');
 const json = (what: string): Option => new Option('--json', what);
-const logFormat = (): Option => new Option('--log-format <format>', 'form of the log files').choices(['text', 'json']).default('text');
+const logFormat = (): Option =>
+  new Option('--log-format <format>', 'form of the log files').choices(['text', 'json']).default('text');
 
 export function createProgram(): Command {
   const program = new Command('dlgforge')
-    .description('Generates grounded multi-turn conversations from a folder of documents. Paid answers are never lost or paid twice.')
+    .description(
+      'Generates grounded multi-turn conversations from a folder of documents. Paid answers are never lost or paid twice.',
+    )
     .version(version)
     .showHelpAfterError('(dlgforge --help shows the commands)')
     .exitOverride();
@@ -54,9 +63,16 @@ export function createProgram(): Command {
     .option('--batch-size <n>', 'conversations kept open at the same time (run.batch_size)', positive)
     .option('--total-samples <n>', 'conversations per language (run.total_samples)', positive)
     .option('--languages <list>', 'comma-separated target languages (run.target_languages)')
-    .option('--output-dir <dir>', 'folder of the dataset (saving.output_dir), relative to the working directory')
+    .option(
+      '--output-dir <dir>',
+      'folder of the dataset (saving.output_dir), relative to the working directory',
+    )
     .option('--set <key=value>', 'any key of the configuration; may be repeated', collect, [])
-    .option('--allow-config-change', 'resume although settings that decide about accepted rows have changed', false)
+    .option(
+      '--allow-config-change',
+      'resume although settings that decide about accepted rows have changed',
+      false,
+    )
     .option('--quiet', 'no progress, only warnings and the summary', false)
     .addOption(json('print a machine-readable summary on stdout'))
     .addOption(logFormat())
@@ -93,7 +109,8 @@ export function createProgram(): Command {
     .action(command('config show', async () => (await import('./commands/config-show.ts')).configShow));
 
   const runs = program.command('runs').description('look at the runs of a project');
-  const project = (): Option => new Option('--config <file>', 'configuration file of the project').default('config.yaml');
+  const project = (): Option =>
+    new Option('--config <file>', 'configuration file of the project').default('config.yaml');
   runs
     .command('list')
     .description('all runs, newest first')

@@ -16,7 +16,8 @@ export interface RunFlags {
 }
 
 export function overridesOf(flags: RunFlags): Overrides {
-  const outputDir = flags.outputDir === undefined ? undefined : fromWorkingDir(flags.outputDir, process.cwd());
+  const outputDir =
+    flags.outputDir === undefined ? undefined : fromWorkingDir(flags.outputDir, process.cwd());
   const given: readonly (readonly [string, unknown, string])[] = [
     ['run.resume_run_id', flags.resume, '--resume'],
     ['run.run_id', flags.runId, '--run-id'],
@@ -26,17 +27,26 @@ export function overridesOf(flags: RunFlags): Overrides {
     ['saving.output_dir', outputDir, '--output-dir'],
     ...(flags.set ?? []).map(assignment),
   ];
-  return Object.fromEntries(given.filter(([, value]) => value !== undefined).map(([key, value, flag]) => [key, { value, flag }]));
+  return Object.fromEntries(
+    given.filter(([, value]) => value !== undefined).map(([key, value, flag]) => [key, { value, flag }]),
+  );
 }
 
 /** `key=value`; the value is read as YAML, so that lists and numbers can be given. */
 function assignment(text: string): readonly [string, unknown, string] {
   const at = text.indexOf('=');
   const key = at < 0 ? text : text.slice(0, at).trim();
-  if (at < 0) throw new DlgforgeError('usage', `--set ${text}: write it as --set key=value, for example --set run.batch_size=8.`);
+  if (at < 0)
+    throw new DlgforgeError(
+      'usage',
+      `--set ${text}: write it as --set key=value, for example --set run.batch_size=8.`,
+    );
   if (!KEYS.has(key)) {
     const near = nearest(key, [...KEYS.keys()]);
-    throw new DlgforgeError('usage', `--set ${text}: there is no key ${key}.${near === null ? '' : ` Did you mean ${near}?`}`);
+    throw new DlgforgeError(
+      'usage',
+      `--set ${text}: there is no key ${key}.${near === null ? '' : ` Did you mean ${near}?`}`,
+    );
   }
   return [key, parse(text.slice(at + 1)) as unknown, `--set ${key}`];
 }

@@ -61,7 +61,8 @@ export function remainingMs(samples: Samples): number | null {
 }
 
 const turnsOf = ({ view }: Sample): number => view.languages.reduce((sum, { turns }) => sum + turns, 0);
-const acceptedOf = ({ view }: Sample): number => view.languages.reduce((sum, { committed }) => sum + committed, 0);
+const acceptedOf = ({ view }: Sample): number =>
+  view.languages.reduce((sum, { committed }) => sum + committed, 0);
 
 /** A bar per language and a line of rates, none longer than the terminal is wide. */
 export function barLines(names: readonly string[], samples: Samples, columns: number): string[] {

@@ -52,9 +52,9 @@ class Watch {
   }
 }
 
-async function sampleOf({ view, calls }: RunStart): Promise<Samples[number] | null> {
+async function sampleOf(run: RunStart): Promise<Samples[number] | null> {
   try {
-    const [seen, stats] = await Promise.all([view(), calls.stats()]);
+    const [seen, stats] = await Promise.all([run.view(), run.calls.stats()]);
     const inFlight = stats.endpoints.reduce((sum, endpoint) => sum + endpoint.inFlight, 0);
     return { atMs: Date.now(), view: seen, inFlight, tokens: stats.completionTokens };
   } catch {
@@ -63,7 +63,8 @@ async function sampleOf({ view, calls }: RunStart): Promise<Samples[number] | nu
   }
 }
 
-const startText = ({ resumed, runId }: RunStart): string => `[run] ${resumed ? 'going on with' : 'starting'} run ${runId}`;
+const startText = ({ resumed, runId }: RunStart): string =>
+  `[run] ${resumed ? 'going on with' : 'starting'} run ${runId}`;
 
 class LiveProgress implements Progress {
   readonly #stream: NodeJS.WriteStream;

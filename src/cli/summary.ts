@@ -20,7 +20,13 @@ export function renderSummary(report: RunReport, configPath: string, workingDir:
     ...section('Drops', dropLines(report)),
     ...section('Model calls', callLines(report)),
     ...section('Judge', judgeLines(report)),
-    ...section('Endpoints', report.endpoints.map((endpoint) => `${endpoint.endpoint}: ${percent(endpoint.saturation)} saturated (on average ${decimal(endpoint.averageInFlight)} of ${endpoint.maxInFlight} requests in flight)`)),
+    ...section(
+      'Endpoints',
+      report.endpoints.map(
+        (endpoint) =>
+          `${endpoint.endpoint}: ${percent(endpoint.saturation)} saturated (on average ${decimal(endpoint.averageInFlight)} of ${endpoint.maxInFlight} requests in flight)`,
+      ),
+    ),
     ...section('Files', [`dataset  ${place(report.outputDir)}`, `logs     ${place(report.logsDir)}`]),
     ...section('Next', nextLines(report, configPath)),
     '',
@@ -60,9 +66,16 @@ function judgeLines({ judge }: RunReport): string[] {
   if (judge === null || judge.verdicts + judge.without === 0) return [];
   const highest = Math.max(1, ...judge.distribution);
   const bars = judge.distribution.flatMap((number, score) =>
-    number === 0 ? [] : [`${String(score).padStart(2)}  ${'█'.repeat(Math.max(1, Math.round((number / highest) * 30)))} ${count(number)}`],
+    number === 0
+      ? []
+      : [
+          `${String(score).padStart(2)}  ${'█'.repeat(Math.max(1, Math.round((number / highest) * 30)))} ${count(number)}`,
+        ],
   );
-  const mean = judge.mean === null ? 'no verdicts' : `mean ${decimal(judge.mean, 2)} over ${count(judge.verdicts)} verdicts`;
+  const mean =
+    judge.mean === null
+      ? 'no verdicts'
+      : `mean ${decimal(judge.mean, 2)} over ${count(judge.verdicts)} verdicts`;
   return [judge.without === 0 ? mean : `${mean}; ${count(judge.without)} without a verdict`, ...bars];
 }
 
@@ -78,8 +91,12 @@ function realModelLines(configPath: string): string[] {
 
 function nextLines(report: RunReport, configPath: string): string[] {
   const again = `npx dlgforge run ${configPath} --resume ${report.runId}`;
-  if (report.status === 'failed') return [report.trouble?.message ?? '', `Nothing that was paid for is lost. Go on with: ${again}`];
+  if (report.status === 'failed')
+    return [report.trouble?.message ?? '', `Nothing that was paid for is lost. Go on with: ${again}`];
   if (report.status === 'interrupted') return [`Nothing that was paid for is lost. Go on with: ${again}`];
   if (!report.rehearsal) return [`npx dlgforge runs show ${report.runId} --config ${configPath}`];
-  return ['These conversations come from the built-in rehearsal and not from a model. On a real model:', ...realModelLines(configPath)];
+  return [
+    'These conversations come from the built-in rehearsal and not from a model. On a real model:',
+    ...realModelLines(configPath),
+  ];
 }

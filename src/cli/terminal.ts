@@ -1,5 +1,5 @@
 /** What goes to the person: progress and messages on stderr, results on stdout. */
-import { InvariantError } from '../kernel/errors.ts';
+import { InvariantError, messageOf } from '../kernel/errors.ts';
 import { EXIT } from './exit-codes.ts';
 
 export const print = (text: string): void => {
@@ -14,10 +14,15 @@ export const say = (text: string): void => {
 export function sayFailure(command: string, error: unknown, verbose: boolean): void {
   const message = error instanceof Error ? error.message : String(error);
   say(`dlgforge ${command} failed: ${message}`);
-  if (error instanceof InvariantError) say('This is a mistake in dlgforge. Run again with --verbose and report what it prints.');
+  if (error instanceof InvariantError)
+    say('This is a mistake in dlgforge. Run again with --verbose and report what it prints.');
   if (!verbose) return;
-  for (let cause: unknown = error, depth = 0; cause !== undefined && cause !== null && depth < 10; depth += 1) {
-    say(cause instanceof Error ? (cause.stack ?? cause.message) : String(cause));
+  for (
+    let cause: unknown = error, depth = 0;
+    cause !== undefined && cause !== null && depth < 10;
+    depth += 1
+  ) {
+    say(cause instanceof Error ? (cause.stack ?? cause.message) : messageOf(cause));
     cause = cause instanceof Error ? cause.cause : undefined;
   }
 }

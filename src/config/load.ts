@@ -70,7 +70,11 @@ export function examineConfig({
   const environment = withDotenv(env, projectRoot, findings);
 
   const file = readFile(path, findings);
-  const layers = [file ?? new Layer(), readVariables(environment, findings), readOverrides(overrides, findings)];
+  const layers = [
+    file ?? new Layer(),
+    readVariables(environment, findings),
+    readOverrides(overrides, findings),
+  ];
   const merged = new Layer();
   for (const { assignments } of layers)
     for (const [key, { value, origin }] of assignments) merged.set(key, value, origin);

@@ -8,7 +8,12 @@ import { type CliProject, makeProject } from '../support/cli-project.ts';
 interface Report {
   readonly ok: boolean;
   readonly problems: number;
-  readonly checks: readonly { readonly name: string; readonly outcome: string; readonly text: string; readonly hint: string | null }[];
+  readonly checks: readonly {
+    readonly name: string;
+    readonly outcome: string;
+    readonly text: string;
+    readonly hint: string | null;
+  }[];
 }
 
 let project: CliProject;
@@ -25,7 +30,9 @@ afterAll(async () => {
 const everything = async (): Promise<string[]> => (await readdir(project.folder, { recursive: true })).sort();
 
 const agentsAt = (models: Readonly<Record<string, string>>, base_url: string) =>
-  Object.fromEntries(Object.entries(models).map(([role, model]) => [role, { provider: 'hosted_vllm', model, base_url }]));
+  Object.fromEntries(
+    Object.entries(models).map(([role, model]) => [role, { provider: 'hosted_vllm', model, base_url }]),
+  );
 
 test('a project that can run: no problem, nothing paid for, nothing left behind', async () => {
   const before = await everything();
@@ -33,7 +40,9 @@ test('a project that can run: no problem, nothing paid for, nothing left behind'
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   expect(stdout).toMatch(/✓ knowledge +7 readable documents, \d+ passages/);
   expect(stdout).toMatch(/✓ store +embedded Postgres \d+/);
-  expect(stdout.trimEnd().split('\n').at(-1)).toBe('no problems, no warnings. Next: npx dlgforge run config.yaml');
+  expect(stdout.trimEnd().split('\n').at(-1)).toBe(
+    'no problems, no warnings. Next: npx dlgforge run config.yaml',
+  );
   expect(await everything()).toEqual(before);
 });
 
@@ -61,7 +70,9 @@ test('all problems at once, each with what to do', async () => {
   const report = JSON.parse(stdout) as Report;
   expect(code).toBe(1);
   expect(report.ok).toBe(false);
-  const found = report.checks.filter(({ outcome }) => outcome !== 'ok').map(({ name, text, hint }) => `${name}: ${text} ${hint ?? ''}`);
+  const found = report.checks
+    .filter(({ outcome }) => outcome !== 'ok')
+    .map(({ name, text, hint }) => `${name}: ${text} ${hint ?? ''}`);
   const texts = [
     /^config: bad\.yaml:2: .*totl_samples.*total_samples/s,
     /^config: Prompts folder not found: .*nowhere .*prompts\.path/,
@@ -79,7 +90,10 @@ test('all problems at once, each with what to do', async () => {
 });
 
 test('an endpoint that nobody serves is a problem with what to start', async () => {
-  const llm = { backend: 'openai', agents: agentsAt({ user: 'm', assistant: 'm', judge: 'm' }, 'http://127.0.0.1:9/v1') };
+  const llm = {
+    backend: 'openai',
+    agents: agentsAt({ user: 'm', assistant: 'm', judge: 'm' }, 'http://127.0.0.1:9/v1'),
+  };
   await writeFile(join(project.folder, 'away.yaml'), stringify({ llm }));
   const { code, stdout } = await project.run(['doctor', 'away.yaml']);
   expect(code).toBe(1);

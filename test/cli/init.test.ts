@@ -23,7 +23,10 @@ describe('dlgforge init', () => {
   });
 
   test('what it wrote runs at once, without a key', async () => {
-    const { code, stdout, stderr } = await runCli(['run', 'x/config.yaml', '--json', '--set', 'run.total_samples=2'], folder);
+    const { code, stdout, stderr } = await runCli(
+      ['run', 'x/config.yaml', '--json', '--set', 'run.total_samples=2'],
+      folder,
+    );
     expect(code, stderr).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ status: 'completed', conversations: 2, rehearsal: true });
   });
@@ -31,9 +34,17 @@ describe('dlgforge init', () => {
   test('a real model is one commented line away', async () => {
     const path = join(folder, 'x', 'config.yaml');
     const text = await configOf('x');
-    await writeFile(path, text.replace('\n  backend: rehearsal\n', '\n').replace('\n  # backend: openai\n', '\n  backend: openai\n'));
+    await writeFile(
+      path,
+      text
+        .replace('\n  backend: rehearsal\n', '\n')
+        .replace('\n  # backend: openai\n', '\n  backend: openai\n'),
+    );
     const shown = await runCli(['config', 'show', path, '--json'], folder);
-    expect(JSON.parse(shown.stdout)).toMatchObject({ 'llm.backend': 'openai', 'llm.agents.judge.provider': 'openai' });
+    expect(JSON.parse(shown.stdout)).toMatchObject({
+      'llm.backend': 'openai',
+      'llm.agents.judge.provider': 'openai',
+    });
     const { stderr } = await runCli(['run', path], folder);
     expect(stderr).toMatch(/^dlgforge run failed: 3 problems/);
     expect(stderr).toContain('OPENAI_API_KEY=<key>');
@@ -49,7 +60,10 @@ describe('dlgforge init', () => {
 
     await writeFile(join(folder, 'x', 'knowledge', 'mine.md'), 'My own text.');
     await writeFile(join(folder, 'x', '.gitignore'), 'my rules');
-    const forced = await runCli(['init', 'x', '--force', '--backend', 'openai', '--languages', 'no, de'], folder);
+    const forced = await runCli(
+      ['init', 'x', '--force', '--backend', 'openai', '--languages', 'no, de'],
+      folder,
+    );
     expect(forced.code).toBe(0);
     expect(forced.stderr).toContain('Left as it was: .env.example, .gitignore, knowledge/');
     expect(await configOf('x')).toContain('target_languages: ["no", "de"]');

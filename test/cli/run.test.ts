@@ -9,11 +9,20 @@ interface Listed {
   readonly id: string;
   readonly status: string;
   readonly calls: number;
-  readonly languages: readonly { readonly language: string; readonly committed: number; readonly target: number }[];
+  readonly languages: readonly {
+    readonly language: string;
+    readonly committed: number;
+    readonly target: number;
+  }[];
 }
 
 const CONFIG = {
-  run: { total_samples: 2, batch_size: 4, target_languages: ['english', 'french'], turns: { mode: 'exact', exact: 2 } },
+  run: {
+    total_samples: 2,
+    batch_size: 4,
+    target_languages: ['english', 'french'],
+    turns: { mode: 'exact', exact: 2 },
+  },
   llm: { backend: 'rehearsal' },
   judge: { mode: 'online' },
 };
@@ -26,12 +35,18 @@ beforeAll(async () => {
 });
 afterAll(() => project[Symbol.asyncDispose]());
 
-const runsOf = async (): Promise<Listed[]> => JSON.parse((await project.run(['runs', 'list', '--json'])).stdout) as Listed[];
+const runsOf = async (): Promise<Listed[]> =>
+  JSON.parse((await project.run(['runs', 'list', '--json'])).stdout) as Listed[];
 
 test('before the first run there are none, and looking makes nothing', async () => {
-  expect(await project.run(['runs', 'list'])).toMatchObject({ code: 0, stdout: 'No runs yet. Start one: npx dlgforge run config.yaml\n' });
+  expect(await project.run(['runs', 'list'])).toMatchObject({
+    code: 0,
+    stdout: 'No runs yet. Start one: npx dlgforge run config.yaml\n',
+  });
   expect(await runsOf()).toEqual([]);
-  expect((await project.run(['export', 'config.yaml'])).stderr).toContain('There is nothing to export: this project has no store yet.');
+  expect((await project.run(['export', 'config.yaml'])).stderr).toContain(
+    'There is nothing to export: this project has no store yet.',
+  );
   await expect(filesBelow(join(project.folder, '.dlgforge'))).rejects.toThrow('ENOENT');
 });
 
@@ -46,9 +61,22 @@ describe('a run', () => {
   });
 
   test('--json prints the summary and nothing else on stdout', async () => {
-    const { code, stdout } = await project.run(['run', 'config.yaml', '--run-id', 'second', '--json', '--set', 'run.total_samples=1']);
+    const { code, stdout } = await project.run([
+      'run',
+      'config.yaml',
+      '--run-id',
+      'second',
+      '--json',
+      '--set',
+      'run.total_samples=1',
+    ]);
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ runId: 'second', status: 'completed', conversations: 2, resumed: false });
+    expect(JSON.parse(stdout)).toMatchObject({
+      runId: 'second',
+      status: 'completed',
+      conversations: 2,
+      resumed: false,
+    });
   });
 });
 
@@ -69,8 +97,17 @@ describe('runs', () => {
   test('show has calls by role, settings, places and how to go on', async () => {
     const { stdout } = await project.run(['runs', 'show', 'first', '--json']);
     const shown = JSON.parse(stdout) as Record<string, unknown>;
-    expect(shown).toMatchObject({ id: 'first', ordinal: 0, holder: null, outputDir: join(project.folder, 'outputs') });
-    expect((shown['models'] as { role: string }[]).map(({ role }) => role).sort()).toEqual(['assistant', 'judge', 'user']);
+    expect(shown).toMatchObject({
+      id: 'first',
+      ordinal: 0,
+      holder: null,
+      outputDir: join(project.folder, 'outputs'),
+    });
+    expect((shown['models'] as { role: string }[]).map(({ role }) => role).sort()).toEqual([
+      'assistant',
+      'judge',
+      'user',
+    ]);
     expect(shown['settings']).toMatchObject({ 'run.seed': '0' });
     const text = (await project.run(['runs', 'show', 'first'])).stdout;
     expect(text).toContain('npx dlgforge run config.yaml --resume first');
@@ -92,7 +129,10 @@ describe('export', () => {
     expect(before.get(lastRun)).toBe('second');
     await rm(join(project.folder, 'outputs'), { recursive: true });
     const first = await project.run(['export', 'config.yaml', '--json']);
-    expect(JSON.parse(first.stdout), first.stderr).toMatchObject({ runs: ['first', 'second'], conversations: 6 });
+    expect(JSON.parse(first.stdout), first.stderr).toMatchObject({
+      runs: ['first', 'second'],
+      conversations: 6,
+    });
     expect(await project.files()).toEqual(before);
     expect(await readFile(markerPath, 'utf8')).toBe(marker);
     expect((await project.run(['export', 'config.yaml'])).code).toBe(0);
@@ -104,15 +144,26 @@ describe('export', () => {
     const alone = await project.run(['export', 'config.yaml', '--run', 'second']);
     expect(alone.code).toBe(2);
     expect(alone.stderr).toMatch(/has 2 runs.*--output-dir/);
-    const { code, stderr } = await project.run(['export', 'config.yaml', '--run', 'second', '--output-dir', 'alone']);
+    const { code, stderr } = await project.run([
+      'export',
+      'config.yaml',
+      '--run',
+      'second',
+      '--output-dir',
+      'alone',
+    ]);
     expect(code, stderr).toBe(0);
     const files = await project.files('alone');
     expect(files.get('conversations_index.jsonl')?.trim().split('\n')).toHaveLength(2);
-    expect(files.get(join('run_state', 'second.json'))).toBe((await project.files()).get(join('run_state', 'second.json')));
+    expect(files.get(join('run_state', 'second.json'))).toBe(
+      (await project.files()).get(join('run_state', 'second.json')),
+    );
   });
 
   test('a run or a folder that nobody knows is said', async () => {
-    expect((await project.run(['export', 'config.yaml', '--run', 'third'])).stderr).toContain('There is no run third in this store');
+    expect((await project.run(['export', 'config.yaml', '--run', 'third'])).stderr).toContain(
+      'There is no run third in this store',
+    );
     const { code, stderr } = await project.run(['export', 'config.yaml', '--output-dir', 'elsewhere']);
     expect(code).toBe(1);
     expect(stderr).toMatch(/knows of no dataset in .*elsewhere.*--run second is the latest/s);
@@ -146,7 +197,9 @@ describe('while a run is going on', () => {
     expect(stderr).toContain('Stopped at once.');
     const [left] = await runsOf();
     expect(left).toMatchObject({ id: 'long', status: 'interrupted' });
-    expect((await project.run(['runs', 'show', 'long'])).stdout).toContain('go on with: npx dlgforge run config.yaml --resume long');
+    expect((await project.run(['runs', 'show', 'long'])).stdout).toContain(
+      'go on with: npx dlgforge run config.yaml --resume long',
+    );
   });
 });
 
@@ -155,23 +208,34 @@ describe('what a run needs and has not', () => {
     await writeFile(join(project.folder, name), stringify(config));
     return (await project.run(['run', name])).stderr;
   };
-  const models = (provider: string) => Object.fromEntries(['user', 'assistant', 'judge'].map((role) => [role, { provider, model: 'm' }]));
+  const models = (provider: string) =>
+    Object.fromEntries(['user', 'assistant', 'judge'].map((role) => [role, { provider, model: 'm' }]));
 
   test('keys: the variables by name, for every role at once', async () => {
     const config = { ...CONFIG, llm: { backend: 'openai', agents: models('openai') } };
     const without = await configured('keys.yaml', config);
     for (const role of ['user', 'assistant', 'judge']) {
       const variable = `LLM_${role.toUpperCase()}_API_KEY_ENV`;
-      expect(without).toContain(`Missing required API key mapping environment variable \`${variable}\` for agent \`${role}\``);
+      expect(without).toContain(
+        `Missing required API key mapping environment variable \`${variable}\` for agent \`${role}\``,
+      );
     }
-    const { stderr } = await project.run(['run', 'keys.yaml'], { LLM_USER_API_KEY_ENV: 'MY_KEY', LLM_ASSISTANT_API_KEY_ENV: 'MY_KEY', LLM_JUDGE_API_KEY_ENV: 'MY_KEY' });
-    expect(stderr).toContain('Missing or empty provider API key environment variable `MY_KEY` (configured by `LLM_USER_API_KEY_ENV`) for agent `user`');
+    const { stderr } = await project.run(['run', 'keys.yaml'], {
+      LLM_USER_API_KEY_ENV: 'MY_KEY',
+      LLM_ASSISTANT_API_KEY_ENV: 'MY_KEY',
+      LLM_JUDGE_API_KEY_ENV: 'MY_KEY',
+    });
+    expect(stderr).toContain(
+      'Missing or empty provider API key environment variable `MY_KEY` (configured by `LLM_USER_API_KEY_ENV`) for agent `user`',
+    );
   });
 
   test('a place for its files', async () => {
     await writeFile(join(project.folder, 'taken'), '');
     const stderr = await configured('taken.yaml', { ...CONFIG, saving: { output_dir: 'taken/outputs' } });
-    expect(stderr).toMatch(/^dlgforge run failed: cannot write .*taken\/outputs: a part of this path is a file/m);
+    expect(stderr).toMatch(
+      /^dlgforge run failed: cannot write .*taken\/outputs: a part of this path is a file/m,
+    );
   });
 
   test('documents', async () => {

@@ -5,13 +5,16 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ROOT, runCli } from '../support/cli-project.ts';
 
-const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { readonly version: string };
+const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  readonly version: string;
+};
 
 test('--version and --help answer on stdout', async () => {
   expect(await runCli(['--version'])).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: '' });
   const help = await runCli(['--help']);
   expect(help).toMatchObject({ code: 0, stderr: '' });
-  for (const command of ['run', 'doctor', 'init', 'config', 'runs', 'export', 'rehearse']) expect(help.stdout).toContain(`  ${command}`);
+  for (const command of ['run', 'doctor', 'init', 'config', 'runs', 'export', 'rehearse'])
+    expect(help.stdout).toContain(`  ${command}`);
 });
 
 describe('usage errors end with 2 and say what is wrong on stderr', () => {
@@ -34,24 +37,38 @@ describe('usage errors end with 2 and say what is wrong on stderr', () => {
   });
 });
 
-test.for(['run', 'doctor', 'export', 'config show'])('%s names a configuration that is not there', async (command) => {
-  const { code, stdout, stderr } = await runCli([...command.split(' '), 'nowhere/config.yaml'], '/');
-  expect(code).toBe(1);
-  expect(stdout + stderr).toContain('Config file not found: /nowhere/config.yaml');
-  if (command !== 'doctor') expect(stderr).toMatch(new RegExp(`^dlgforge ${command} failed: `));
-});
+test.for(['run', 'doctor', 'export', 'config show'])(
+  '%s names a configuration that is not there',
+  async (command) => {
+    const { code, stdout, stderr } = await runCli([...command.split(' '), 'nowhere/config.yaml'], '/');
+    expect(code).toBe(1);
+    expect(stdout + stderr).toContain('Config file not found: /nowhere/config.yaml');
+    if (command !== 'doctor') expect(stderr).toMatch(new RegExp(`^dlgforge ${command} failed: `));
+  },
+);
 
 /** Nodes on the PATH that cannot run the program themselves. */
 const oldNodes = ((): string[] => {
-  const found = execFileSync('sh', ['-c', 'which -a node || true'], { encoding: 'utf8' }).split('\n').filter(Boolean);
+  const found = execFileSync('sh', ['-c', 'which -a node || true'], { encoding: 'utf8' })
+    .split('\n')
+    .filter(Boolean);
   return found.filter((node) => {
-    const [major = 0, minor = 0] = execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' }).split('.').map(Number);
+    const [major = 0, minor = 0] = execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' })
+      .split('.')
+      .map(Number);
     return major < 22 || (major === 22 && minor < 18);
   });
 })();
 
-test.skipIf(oldNodes.length === 0)('an older Node hands over to the one that comes with the package', async () => {
-  const [node] = oldNodes;
-  expect(await runCli(['--version'], '/', node)).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: '' });
-  expect((await runCli(['dance'], '/', node)).code).toBe(2);
-});
+test.skipIf(oldNodes.length === 0)(
+  'an older Node hands over to the one that comes with the package',
+  async () => {
+    const [node] = oldNodes;
+    expect(await runCli(['--version'], '/', node)).toMatchObject({
+      code: 0,
+      stdout: `${version}\n`,
+      stderr: '',
+    });
+    expect((await runCli(['dance'], '/', node)).code).toBe(2);
+  },
+);

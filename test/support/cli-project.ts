@@ -39,8 +39,16 @@ export interface CliProject {
 }
 
 /** A command that needs no project. */
-export async function runCli(args: readonly string[], folder = tmpdir(), node = process.execPath): Promise<Finished> {
-  const child = spawn(node, [LAUNCHER, ...args], { cwd: folder, env: cleanEnvironment({}), stdio: ['ignore', 'pipe', 'pipe'] });
+export async function runCli(
+  args: readonly string[],
+  folder = tmpdir(),
+  node = process.execPath,
+): Promise<Finished> {
+  const child = spawn(node, [LAUNCHER, ...args], {
+    cwd: folder,
+    env: cleanEnvironment({}),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk) => (stdout += String(chunk)));
@@ -63,7 +71,11 @@ export async function makeProject(config: object): Promise<CliProject> {
   await writeFile(path, stringify(config));
 
   const start = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Running => {
-    const child = spawn(process.execPath, [LAUNCHER, ...args], { cwd: folder, env: cleanEnvironment(env), stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [LAUNCHER, ...args], {
+      cwd: folder,
+      env: cleanEnvironment(env),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let stdout = '';
     let stderr = '';
     let changed = (): void => undefined;
@@ -72,7 +84,7 @@ export async function makeProject(config: object): Promise<CliProject> {
       stderr += String(chunk);
       changed();
     });
-    const finished = once(child, 'close').then(([code, signal]) => ({ code, signal, stdout, stderr }) as Finished);
+    const finished = once(child, 'close').then(([code, signal]) => ({ code, signal, stdout, stderr }));
     return {
       child,
       finished,
@@ -82,7 +94,9 @@ export async function makeProject(config: object): Promise<CliProject> {
             if (stderr.includes(text)) resolve();
           };
           changed();
-          void finished.then(({ code }) => reject(new Error(`ended with ${code} before it showed ${JSON.stringify(text)}:\n${stderr}`)));
+          void finished.then(({ code }) =>
+            reject(new Error(`ended with ${code} before it showed ${JSON.stringify(text)}:\n${stderr}`)),
+          );
         }),
     };
   };
@@ -112,7 +126,11 @@ export async function filesBelow(folder: string): Promise<Map<string, string>> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile() && !entry.name.startsWith('.'));
   const paths = files.map((entry) => join(entry.parentPath, entry.name)).sort();
-  return new Map(await Promise.all(paths.map(async (path) => [relative(folder, path), await readFile(path, 'utf8')] as const)));
+  return new Map(
+    await Promise.all(
+      paths.map(async (path) => [relative(folder, path), await readFile(path, 'utf8')] as const),
+    ),
+  );
 }
 
 /** The same text without what says when. */

@@ -21,11 +21,16 @@ async function promptChecks({ config, root }: Project): Promise<Check[]> {
   const folder = promptsDir(config, root);
   if (isMissing(folder)) return [];
   const unknown = unknownVariables(await loadPrompts(config, root));
-  const where = folder.type === 'shipped' ? 'the shipped ones' : `the shipped ones with those in ${folder.path}`;
+  const where =
+    folder.type === 'shipped' ? 'the shipped ones' : `the shipped ones with those in ${folder.path}`;
   return [
     ok('prompts', where),
     ...unknown.map((variable) =>
-      warning('prompts', `${variable} is no variable and stays empty.`, 'Correct its name, or take it out of the prompt.'),
+      warning(
+        'prompts',
+        `${variable} is no variable and stays empty.`,
+        'Correct its name, or take it out of the prompt.',
+      ),
     ),
   ];
 }
@@ -44,7 +49,8 @@ async function seedChecks({ config, root }: Project): Promise<Check[]> {
   const file = seedTopicsFile(config, root);
   if (isMissing(file)) return [];
   const seeds = await loadSeeds(config, root);
-  if (seeds.length === 0) return [ok('seeds', file === null ? 'none: every question is about a passage' : 'off')];
+  if (seeds.length === 0)
+    return [ok('seeds', file === null ? 'none: every question is about a passage' : 'off')];
   const counts = config.run.target_languages.map((language, at) => {
     const questions = seeds[at]?.topics.reduce((sum, topic) => sum + topic.questions.length, 0) ?? 0;
     return `${questions} questions for ${language}`;

@@ -30,7 +30,10 @@ export const problem = (name: string, text: string, hint: string | null = null):
 });
 
 /** What keeps this check from its end becomes its finding, so that it hides no other. */
-export async function guarded(name: string, look: () => Promise<readonly Check[]>): Promise<readonly Check[]> {
+export async function guarded(
+  name: string,
+  look: () => Promise<readonly Check[]>,
+): Promise<readonly Check[]> {
   try {
     return await look();
   } catch (error) {

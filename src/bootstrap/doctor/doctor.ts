@@ -30,5 +30,10 @@ export async function diagnose(configPath: string): Promise<readonly Check[]> {
     guarded('disk', () => folderChecks(project)),
     storeChecks(project),
   ]);
-  return [node, ...configChecks(project, problems), ...requirementChecks(project, requirements), ...checks.flat()];
+  return [
+    node,
+    ...configChecks(project, problems),
+    ...requirementChecks(project, requirements),
+    ...checks.flat(),
+  ];
 }

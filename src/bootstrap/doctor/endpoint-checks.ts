@@ -35,15 +35,25 @@ export function endpointChecks(project: Project, requirements: Requirements): Pr
 function rolesThatLack({ roles, problems }: Requirements): ReadonlySet<Role> {
   return new Set(
     roles.filter((role) =>
-      problems.some(({ message, keyPath }) => keyPath?.startsWith(`llm.agents.${role}`) || message.includes(`agent \`${role}\``)),
+      problems.some(
+        ({ message, keyPath }) =>
+          keyPath?.startsWith(`llm.agents.${role}`) || message.includes(`agent \`${role}\``),
+      ),
     ),
   );
 }
 
-async function endpointCheck(port: ModelPort, endpoint: EndpointSpec, lacking: ReadonlySet<Role>): Promise<Check> {
+async function endpointCheck(
+  port: ModelPort,
+  endpoint: EndpointSpec,
+  lacking: ReadonlySet<Role>,
+): Promise<Check> {
   const { name, roles } = endpoint;
   if (roles.some((role) => lacking.has(role))) {
-    return warning('endpoints', `${name} was not asked: the model or the key for ${roles.join(', ')} is missing.`);
+    return warning(
+      'endpoints',
+      `${name} was not asked: the model or the key for ${roles.join(', ')} is missing.`,
+    );
   }
   const health = await port.check(name, AbortSignal.timeout(TIMEOUT_MS), { mayPay: false });
   if (health.type === 'unhealthy') return problem('endpoints', health.reason, health.hint);

@@ -48,7 +48,11 @@ async function groundOf(folder: Folder): Promise<Ground | Check> {
     await access(at, constants.W_OK | constants.X_OK);
   } catch (error) {
     const text = `The ${folder.what} ${folder.path} cannot be written: ${messageOf(error)}`;
-    return problem('disk', text, `Give this user write access to ${at}, or set another path for the ${folder.what}.`);
+    return problem(
+      'disk',
+      text,
+      `Give this user write access to ${at}, or set another path for the ${folder.what}.`,
+    );
   }
   return { folder, at, device: stats.dev };
 }

@@ -20,7 +20,10 @@ export function knowledgeChecks(project: Project): Promise<readonly Check[]> {
     );
     if (survey.documents === 0) {
       const hint = 'Add at least one .txt, .md or .pdf file with text in it.';
-      return [problem('knowledge', `No readable text found in ${project.folders.knowledge}.`, hint), ...skipped];
+      return [
+        problem('knowledge', `No readable text found in ${project.folders.knowledge}.`, hint),
+        ...skipped,
+      ];
     }
     const rest = survey.notRead === 0 ? '' : `; ${survey.notRead} more were not looked at`;
     const text = `${survey.documents} readable ${survey.documents === 1 ? 'document' : 'documents'}, ${survey.passages} passages${rest}`;
@@ -45,7 +48,9 @@ async function embeddingChecks(project: Project): Promise<Check[]> {
     const embedder = await chooseEmbedder(settings, project.logger, signal);
     const dimension = embedder?.identity.dimension ?? 0;
     await embedder?.close();
-    return [ok('retrieval', `hybrid search with ${settings.model} at ${settings.baseUrl}, ${dimension} dimensions`)];
+    return [
+      ok('retrieval', `hybrid search with ${settings.model} at ${settings.baseUrl}, ${dimension} dimensions`),
+    ];
   }
   return localModelChecks('retrieval', `hybrid search with ${settings.model}, on this machine`, settings);
 }
@@ -69,5 +74,11 @@ function localModelChecks(
     return [problem(name, missing, `Install it with: ${INSTALL_LINE}`)];
   }
   if (findModel(model, projectDir) !== null) return [ok(name, text)];
-  return [warning(name, `${text}; it is not on disk yet`, 'The first run fetches it from its hub, where that can be reached.')];
+  return [
+    warning(
+      name,
+      `${text}; it is not on disk yet`,
+      'The first run fetches it from its hub, where that can be reached.',
+    ),
+  ];
 }

@@ -47,6 +47,8 @@ function areaOf({ variable, keyPath }: ConfigProblem): string {
 }
 
 function keysText({ roles, keyVariables }: Requirements): string {
-  const found = roles.flatMap((role) => (keyVariables[role] === null ? [] : [`${role} from ${keyVariables[role]}`]));
+  const found = roles.flatMap((role) =>
+    keyVariables[role] === null ? [] : [`${role} from ${keyVariables[role]}`],
+  );
   return found.length === 0 ? 'none needed, or each endpoint names its own' : found.join(', ');
 }

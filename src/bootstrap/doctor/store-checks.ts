@@ -30,7 +30,8 @@ function storeCheck(found: StoreInspection): Check {
     const hint = 'Update dlgforge on this machine, or name another database in store.postgres.dsn.';
     return problem('store', `${where}: its tables are of a newer dlgforge (version ${found.version}).`, hint);
   }
-  if (found.version === found.newest) return ok('store', `${where}, tables up to date (version ${found.version})`);
+  if (found.version === found.newest)
+    return ok('store', `${where}, tables up to date (version ${found.version})`);
   if (!found.mayMigrate) {
     const hint = 'Give this user the right to create a schema and tables there, or name another database.';
     return problem('store', `${where}: this user may not make the tables.`, hint);
@@ -58,7 +59,13 @@ async function datasetChecks(project: Project): Promise<Check[]> {
     if (id === null) return [ok('dataset', 'none in the output folder yet')];
     const holder = await livingHolder(store, id);
     if (holder === null) return [ok('dataset', `${id}, free to be written`)];
-    return [warning('dataset', `${holderText(holder)} is writing it now.`, 'A run has to wait until that process is done.')];
+    return [
+      warning(
+        'dataset',
+        `${holderText(holder)} is writing it now.`,
+        'A run has to wait until that process is done.',
+      ),
+    ];
   } finally {
     await store.close();
   }

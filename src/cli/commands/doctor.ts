@@ -31,4 +31,5 @@ function lastLine(configPath: string, problems: number, warnings: number): strin
     : `${counted} Put right what is marked ✗, then: npx dlgforge doctor ${configPath}`;
 }
 
-const number = (count: number, noun: string): string => `${count === 0 ? 'no' : count} ${noun}${count === 1 ? '' : 's'}`;
+const number = (count: number, noun: string): string =>
+  `${count === 0 ? 'no' : count} ${noun}${count === 1 ? '' : 's'}`;

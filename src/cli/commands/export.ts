@@ -27,15 +27,21 @@ export async function exportFiles(configPath: string, flags: Flags): Promise<num
     const report = await exportProject(project, {
       runId: flags.run ?? null,
       runOutputDir:
-        flags.run === undefined || flags.outputDir === undefined ? null : fromWorkingDir(flags.outputDir, process.cwd()),
+        flags.run === undefined || flags.outputDir === undefined
+          ? null
+          : fromWorkingDir(flags.outputDir, process.cwd()),
       command: `dlgforge export ${configPath}`,
     });
     if (flags.json === true) print(JSON.stringify(report, null, 2));
-    else say(`${count(report.conversations)} conversations of ${runsText(report.runs)} are in ${report.outputDir}`);
+    else
+      say(
+        `${count(report.conversations)} conversations of ${runsText(report.runs)} are in ${report.outputDir}`,
+      );
     return EXIT.done;
   } finally {
     project.logger.close();
   }
 }
 
-const runsText = (runs: readonly string[]): string => (runs.length === 1 ? `the run ${runs[0]}` : `${runs.length} runs`);
+const runsText = (runs: readonly string[]): string =>
+  runs.length === 1 ? `the run ${runs[0]}` : `${runs.length} runs`;

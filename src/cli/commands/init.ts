@@ -33,7 +33,9 @@ async function answersOf({ backend, languages }: Flags): Promise<Answers> {
   const ask = async (question: string, usual: string): Promise<string> =>
     (await terminal.question(`${question} [${usual}] `)).trim() || usual;
   try {
-    const where = backend ?? (await ask('Answers from rehearsal (built in, no key) or openai (a real model)?', DEFAULTS.backend));
+    const where =
+      backend ??
+      (await ask('Answers from rehearsal (built in, no key) or openai (a real model)?', DEFAULTS.backend));
     return {
       backend: where === 'openai' ? 'openai' : 'rehearsal',
       languages: languages ?? (await ask('Languages, separated by commas?', DEFAULTS.languages)),

@@ -18,7 +18,9 @@ export async function rehearse(flags: Flags): Promise<number> {
     ...(flags.logFile === undefined ? {} : { logFile: flags.logFile }),
   });
   print(`${server.url}/v1`);
-  say('The rehearsal backend is serving. Any OpenAI client can use this address, with any key. Ctrl-C ends it.');
+  say(
+    'The rehearsal backend is serving. Any OpenAI client can use this address, with any key. Ctrl-C ends it.',
+  );
   await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
   await server.close();
   return EXIT.done;

@@ -42,7 +42,11 @@ export async function run(configPath: string, flags: Flags): Promise<number> {
     return exitCode(report);
   } catch (error) {
     // With the whole story, which the one line on the terminal leaves out (A16).
-    project.logger.log('error', 'run', `[run] failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    project.logger.log(
+      'error',
+      'run',
+      `[run] failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
     throw error;
   } finally {
     progress.close();

@@ -37,7 +37,9 @@ function listed(run: RunSummary): string[] {
 }
 
 const languagesText = ({ languages }: RunSummary): string =>
-  languages.map(({ language, committed, target }) => `${language} ${count(committed)}/${count(target)}`).join(', ');
+  languages
+    .map(({ language, committed, target }) => `${language} ${count(committed)}/${count(target)}`)
+    .join(', ');
 
 const numbersText = ({ turns, calls, promptTokens, completionTokens }: RunSummary): string =>
   `${count(turns)} turns, ${count(calls)} calls, ${count(promptTokens + completionTokens)} tokens`;
@@ -101,5 +103,7 @@ function nowLine(run: RunDetails, config: string): string {
     return `driven by the process ${holder.pid} on ${holder.host} (\`${holder.command}\`)`;
   }
   const again = `npx dlgforge run ${config} --resume ${run.id}`;
-  return run.status === 'completed' ? `done; with more run.total_samples it goes on: ${again}` : `go on with: ${again}`;
+  return run.status === 'completed'
+    ? `done; with more run.total_samples it goes on: ${again}`
+    : `go on with: ${again}`;
 }

@@ -56,7 +56,9 @@ export async function schemaState(session: Session, name: string): Promise<Schem
   );
   invariant(server !== undefined, 'a query without a table has one row');
   const rows = server.tables
-    ? await session.query<{ version: number | null }>(sql(`SELECT max(version) AS version FROM ${schema}.migrations`))
+    ? await session.query<{ version: number | null }>(
+        sql(`SELECT max(version) AS version FROM ${schema}.migrations`),
+      )
     : [];
   return {
     serverVersion: server.text,

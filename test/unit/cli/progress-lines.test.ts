@@ -1,6 +1,14 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { barLines, plainLine, ratesOf, remainingMs, type Sample, type Samples, withSample } from '../../../src/cli/progress-lines.ts';
+import {
+  barLines,
+  plainLine,
+  ratesOf,
+  remainingMs,
+  type Sample,
+  type Samples,
+  withSample,
+} from '../../../src/cli/progress-lines.ts';
 
 interface Facts {
   readonly committed?: number;
@@ -10,8 +18,22 @@ interface Facts {
 }
 
 function sampleAt(atMs: number, { committed = 0, target = 12, turns = 0, tokens = 0 }: Facts = {}): Sample {
-  const language = { languageIndex: 0, target, committed, dropped: 1, nextIndex: 0, ended: null, open: 3, turns };
-  return { atMs, inFlight: 7, tokens, view: { languages: [language as unknown as Sample['view']['languages'][number]], open: 3, waiting: 0 } };
+  const language = {
+    languageIndex: 0,
+    target,
+    committed,
+    dropped: 1,
+    nextIndex: 0,
+    ended: null,
+    open: 3,
+    turns,
+  };
+  return {
+    atMs,
+    inFlight: 7,
+    tokens,
+    view: { languages: [language as unknown as Sample['view']['languages'][number]], open: 3, waiting: 0 },
+  };
 }
 
 const all = (...samples: readonly Sample[]): Samples => samples.reduce(withSample, [] as Samples);
@@ -57,11 +79,21 @@ describe('lines', () => {
   test('fit every terminal and never say NaN or Infinity', () => {
     const count = fc.nat({ max: 1_000_000 });
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 200 }), fc.string({ maxLength: 60 }), fc.array(fc.tuple(count, count, count, count), { maxLength: 5 }), (columns, name, facts) => {
-        const samples = all(...facts.map(([committed, target, turns, tokens], i) => sampleAt(i * 1_000, { committed, target, turns, tokens })));
-        for (const line of barLines([name], samples, columns)) expect(line.length).toBeLessThanOrEqual(Math.max(1, columns - 1));
-        expect(plainLine(['x'], samples)).not.toMatch(/NaN|Infinity|undefined|-\d/);
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 200 }),
+        fc.string({ maxLength: 60 }),
+        fc.array(fc.tuple(count, count, count, count), { maxLength: 5 }),
+        (columns, name, facts) => {
+          const samples = all(
+            ...facts.map(([committed, target, turns, tokens], i) =>
+              sampleAt(i * 1_000, { committed, target, turns, tokens }),
+            ),
+          );
+          for (const line of barLines([name], samples, columns))
+            expect(line.length).toBeLessThanOrEqual(Math.max(1, columns - 1));
+          expect(plainLine(['x'], samples)).not.toMatch(/NaN|Infinity|undefined|-\d/);
+        },
+      ),
     );
   });
 });

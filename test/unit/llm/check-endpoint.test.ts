@@ -71,8 +71,10 @@ test.each<[Partial<EndpointConfig>, RegExp]>([
 });
 
 describe('when nothing may be paid for', () => {
-  const listing = (...ids: readonly string[]): Answer => ({ path }, response) =>
-    path.endsWith('/models') ? sendJson(response, 200, models(...ids)) : sendJson(response, 500, {});
+  const listing =
+    (...ids: readonly string[]): Answer =>
+    ({ path }, response) =>
+      path.endsWith('/models') ? sendJson(response, 200, models(...ids)) : sendJson(response, 500, {});
 
   async function freely(answer: Answer): Promise<EndpointHealth> {
     const server = await serverFor(answer);
@@ -86,7 +88,10 @@ describe('when nothing may be paid for', () => {
   });
 
   test.for(['m10', 'm1-mini'])('one that only lists %s does not serve the model', async (listed) => {
-    expect(await freely(listing(listed))).toMatchObject({ type: 'unhealthy', reason: 'one does not serve "m1".' });
+    expect(await freely(listing(listed))).toMatchObject({
+      type: 'unhealthy',
+      reason: 'one does not serve "m1".',
+    });
   });
 
   test('one without a list proves nothing', async () => {
