@@ -12,14 +12,47 @@ export class Float {
   }
 }
 
+/** Takes a JSON text piece by piece. */
+export interface JsonSink {
+  /** Punctuation, numbers and the like. */
+  add(piece: string): void;
+  /** A string or a key, not yet quoted: `jsonString` quotes it. */
+  addString(text: string): void;
+}
+
 /** One line: separators `", "` and `": "`. Properties that are undefined are left out. */
 export function pythonJson(value: unknown): string {
-  return write(value, ONE_LINE);
+  const sink = new TextSink();
+  writePythonJson(value, sink);
+  return sink.text;
 }
 
 /** Indented by two, no newline at the end, as whole files are written. */
 export function pythonJsonIndented(value: unknown): string {
-  return write(value, indented(''));
+  const sink = new TextSink();
+  writePythonJsonIndented(value, sink);
+  return sink.text;
+}
+
+/** `pythonJson` for texts that are too long to be made whole. */
+export function writePythonJson(value: unknown, sink: JsonSink): void {
+  write(value, ONE_LINE, sink);
+}
+
+export function writePythonJsonIndented(value: unknown, sink: JsonSink): void {
+  write(value, indented(''), sink);
+}
+
+class TextSink implements JsonSink {
+  text = '';
+
+  add(piece: string): void {
+    this.text += piece;
+  }
+
+  addString(text: string): void {
+    this.text += jsonString(text);
+  }
 }
 
 /** What stands between the parts of a list or an object at one depth. */
@@ -50,47 +83,59 @@ function indented(margin: string): Layout {
   return layout;
 }
 
-function write(value: unknown, layout: Layout): string {
+function write(value: unknown, layout: Layout, sink: JsonSink): void {
+  if (typeof value === 'string') sink.addString(value);
+  else if (typeof value !== 'object' || value === null || value instanceof Float) sink.add(scalarText(value));
+  else if (Array.isArray(value)) writeList(value, layout, sink);
+  else writeObject(value as JsonFields, layout, sink);
+}
+
+function scalarText(value: unknown): string {
   switch (typeof value) {
-    case 'string':
-      return stringText(value);
     case 'number':
       return numberText(value);
     case 'boolean':
       return value ? 'true' : 'false';
     case 'bigint':
       return value.toString();
-    case 'object':
-      if (value === null) return 'null';
-      if (value instanceof Float) return floatText(value.value);
-      return Array.isArray(value) ? writeList(value, layout) : writeObject(value as JsonFields, layout);
     default:
-      return 'null';
+      return value instanceof Float ? floatText(value.value) : 'null';
   }
 }
 
 type JsonFields = Readonly<Record<string, unknown>>;
 
-function writeList(items: readonly unknown[], layout: Layout): string {
+function writeList(items: readonly unknown[], layout: Layout, sink: JsonSink): void {
+  if (items.length === 0) return sink.add('[]');
   const inner = layout.inner();
-  let text = '';
-  for (const item of items) text += (text === '' ? layout.open : layout.separator) + write(item, inner);
-  return text === '' ? '[]' : `[${text}${layout.close}]`;
+  let before = `[${layout.open}`;
+  for (const item of items) {
+    sink.add(before);
+    write(item, inner, sink);
+    before = layout.separator;
+  }
+  sink.add(`${layout.close}]`);
 }
 
-function writeObject(fields: JsonFields, layout: Layout): string {
+function writeObject(fields: JsonFields, layout: Layout, sink: JsonSink): void {
   const inner = layout.inner();
-  let text = '';
+  let before = `{${layout.open}`;
+  let empty = true;
   for (const key of Object.keys(fields)) {
     const value = fields[key];
     if (value === undefined) continue;
-    text += `${text === '' ? layout.open : layout.separator}${stringText(key)}: ${write(value, inner)}`;
+    sink.add(before);
+    sink.addString(key);
+    sink.add(': ');
+    write(value, inner, sink);
+    before = layout.separator;
+    empty = false;
   }
-  return text === '' ? '{}' : `{${text}${layout.close}}`;
+  sink.add(empty ? '{}' : `${layout.close}}`);
 }
 
 /** JSON.stringify escapes what Python escapes, and lone surrogates too; most texts need nothing of it. */
-function stringText(text: string): string {
+export function jsonString(text: string): string {
   return NEEDS_ESCAPES.test(text) ? JSON.stringify(text) : `"${text}"`;
 }
 

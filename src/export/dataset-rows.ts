@@ -1,7 +1,7 @@
 /** Which line goes into which file, for one committed conversation. */
 import { relative, isAbsolute, join, sep } from 'node:path';
 import type { ConversationPayload } from '../dialogue/conversation-record.ts';
-import { pythonJson, pythonJsonIndented } from '../dialogue/python-json.ts';
+import { jsonString } from '../dialogue/python-json.ts';
 import { quotedAnswers } from '../dialogue/raw-results.ts';
 import type { RecordSource } from '../dialogue/record-parts.ts';
 import { conversationFile, indexRow, ledgerRow, syntheticQaRow, turnRows } from '../dialogue/records.ts';
@@ -9,6 +9,7 @@ import { judgeColumn, type OutputColumns, sharegptRow } from '../dialogue/shareg
 import { DlgforgeError } from '../kernel/errors.ts';
 import type { CommittedConversation } from '../ports/store.ts';
 import type { JournalAnswers } from './journal-answers.ts';
+import { JsonBytes } from './json-bytes.ts';
 
 export const LEDGER_FILE = 'coverage_ledger.jsonl';
 /** The line files, in the order in which a conversation's lines go into them. */
@@ -51,15 +52,18 @@ export async function rowsOf(
   const payload = payloadOf(conversation);
   const rawResponses = await settings.journalAnswers(conversation, quotedAnswers(payload));
   const source = { payload, committedAtMs: conversation.committedAtMs, rawResponses };
+  const json = new JsonBytes();
+  const lines = (rows: readonly object[]): readonly Uint8Array[] =>
+    rows.flatMap((row) => [json.line(row), LINE_END]);
   return {
     conversationId: conversation.conversationId,
-    file: Buffer.from(pythonJsonIndented(conversationFile(source))),
+    file: json.indented(conversationFile(source)),
     lines: {
       'synthetic_qa.jsonl': lines([syntheticQaRow(source)]),
       'conversations_index.jsonl': lines([
         indexRow(source, shownPath(settings, conversation.conversationId)),
       ]),
-      ...sharegptLines(source, settings.columns),
+      ...sharegptLines(source, settings.columns, json),
       'turns.jsonl': lines(turnRows(source)),
       'coverage_ledger.jsonl': lines(
         conversation.ledger
@@ -70,23 +74,24 @@ export async function rowsOf(
   };
 }
 
-function lines(rows: readonly object[]): readonly Uint8Array[] {
-  return rows.map((row) => Buffer.from(`${pythonJson(row)}\n`));
-}
-
+const LINE_END = Buffer.from('\n');
 const ROW_END = Buffer.from('}\n');
 
 /** The judged row is the other one and a column: what they share is written once. */
 function sharegptLines(
   source: RecordSource,
   columns: OutputColumns,
+  json: JsonBytes,
 ): Pick<ConversationRows['lines'], 'conversations_sharegpt.jsonl' | 'conversations_sharegpt_judged.jsonl'> {
-  const shared = Buffer.from(pythonJson(sharegptRow(source, columns)).slice(0, -'}'.length));
+  const shared = json.line(sharegptRow(source, columns)).subarray(0, -'}'.length);
   const judge = judgeColumn(source);
-  const column = Buffer.from(`, ${pythonJson(columns.judge)}: ${pythonJson(judge)}`);
+  const plain = [shared, ROW_END];
+  if (judge === null)
+    return { 'conversations_sharegpt.jsonl': plain, 'conversations_sharegpt_judged.jsonl': [] };
+  const column = [Buffer.from(`, ${jsonString(columns.judge)}: `), json.line(judge)];
   return {
-    'conversations_sharegpt.jsonl': [shared, ROW_END],
-    'conversations_sharegpt_judged.jsonl': judge === null ? [] : [shared, column, ROW_END],
+    'conversations_sharegpt.jsonl': plain,
+    'conversations_sharegpt_judged.jsonl': [shared, ...column, ROW_END],
   };
 }
 
