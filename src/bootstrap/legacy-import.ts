@@ -11,13 +11,8 @@ import { conversationPersistenceId } from '../actors/conversation.ts';
 import type { EarlierCounts } from '../actors/earlier-counts.ts';
 import type { ConversationEvent } from '../dialogue/conversation-state.ts';
 import { conversationPath } from '../export/dataset-rows.ts';
-import {
-  languageIndexOf,
-  type LegacyRun,
-  legacyStates,
-  type WrittenConversation,
-  writtenConversations,
-} from '../export/legacy-run.ts';
+import { type WrittenConversation, writtenConversations } from '../export/legacy-index.ts';
+import { languageIndexOf, type LegacyRun, legacyStates } from '../export/legacy-run.ts';
 import type { LegacyConversation } from '../export/legacy-run-state.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
 import { canonicalJson } from '../kernel/hash.ts';
@@ -86,7 +81,7 @@ export async function readLegacyImport({
   const names = languages.map((language) => language.name);
   const written = await writtenConversations(outputDir, run, names);
   const stateCount = run.waves.reduce((sum, wave) => sum + wave.ids.length, 0);
-  if (stateCount === 0 && written.size === 0) return null;
+  if (stateCount === 0 && ![...written.values()].some((row) => row.owned)) return null;
 
   const lanes = languages.map(({ tag }, languageIndex) =>
     emptyLane(languageIndex, languages.length > 1 ? `${run.baseId}-${tag}` : run.baseId),
@@ -171,6 +166,7 @@ function countWithoutState(
     lanes.find(({ prefix }) => prefix === row.seed);
   if (lane === undefined) return;
   noteNumber(lane, row.conversationId);
+  if (!row.owned) return;
   lane.committed += 1;
   lane.turns += row.turns;
 }

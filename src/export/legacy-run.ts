@@ -1,37 +1,21 @@
-/**
- * What 0.1.0 left of a run in an output folder: the states of its languages and waves
- * (`run_state/<seed>.json`, `<seed>-0001.json`, …) and the ids in `conversations_index.jsonl`, which
- * tell what it had already written.
- */
+/** The states that 0.1.0 left of a run, by language and wave: `run_state/<seed>.json`, `<seed>-0001.json`, … */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parsePythonJson } from '../dialogue/python-json.ts';
 import { languageTags } from '../dialogue/settings.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
 import { RUN_STATE_FOLDER } from './dataset-rows.ts';
 import { replaceFile } from './durable-file.ts';
 import { type LegacyConversation, type LegacyRunState, readRunState } from './legacy-run-state.ts';
-import { fileLines } from './lines.ts';
 import { codeOf, outputError } from './output-error.ts';
 import { runStatePath } from './run-state-file.ts';
-
-const INDEX_FILE = 'conversations_index.jsonl';
 
 export interface LegacyRun {
   /** What all its languages have in common; the id that the run goes on with. */
   readonly baseId: string;
   /** The files of its states by seed (`<base>` or `<base>-<tag>`), in the order of the waves. */
   readonly waves: readonly { readonly seed: string; readonly ids: readonly string[] }[];
-}
-
-/** An id in the index that belongs to the run. */
-export interface WrittenConversation {
-  readonly conversationId: string;
-  readonly seed: string;
-  readonly language: string;
-  readonly turns: number;
-  /** Lines with this id: 0.1.0 wrote some conversations more than once. */
-  readonly lines: number;
+  /** The ids of all states in the folder, those of other runs too. */
+  readonly states: ReadonlySet<string>;
 }
 
 /** Names of all run states in the folder. */
@@ -62,12 +46,13 @@ export function legacyRunOf(
   const seeds = [...new Set([baseId, ...tags.map((tag) => `${baseId}-${tag}`)])];
   return {
     baseId,
+    states,
     waves: seeds.filter((seed) => states.has(seed)).map((seed) => ({ seed, ids: wavesOf(states, seed) })),
   };
 }
 
 /** 0.1.0 did not number tags, so languages could share one (B11). */
-const legacyTag = (language: string): string => languageTags([language])[0]?.tag ?? '';
+export const legacyTag = (language: string): string => languageTags([language])[0]?.tag ?? '';
 
 const waveId = (seed: string, wave: number): string =>
   wave === 0 ? seed : `${seed}-${String(wave).padStart(4, '0')}`;
@@ -126,51 +111,6 @@ export function languageIndexOf(
     `the run state ${from.path} is of ${stored === '' ? 'a language that it does not name' : `the language ${JSON.stringify(stored)}`}, ` +
       `and run.target_languages has ${languages.map((language) => JSON.stringify(language)).join(', ')}. Add it there, spelled the same way.`,
   );
-}
-
-/** What of the run stands in the output files already, by conversation id. */
-export async function writtenConversations(
-  outputDir: string,
-  run: LegacyRun,
-  languages: readonly string[],
-): Promise<ReadonlyMap<string, WrittenConversation>> {
-  const seedOf = seedRecogniser(run, languages);
-  const written = new Map<string, WrittenConversation>();
-  const path = join(outputDir, INDEX_FILE);
-  try {
-    for await (const { text } of fileLines(path)) {
-      const row = rowOf(text);
-      const conversationId = textOf(row['conversation_id']);
-      const seed = seedOf(conversationId);
-      if (seed === null) continue;
-      const turns = typeof row['n_turns'] === 'number' ? row['n_turns'] : 0;
-      const lines = (written.get(conversationId)?.lines ?? 0) + 1;
-      written.set(conversationId, { conversationId, seed, language: textOf(row['language']), turns, lines });
-    }
-  } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw outputError(path, error);
-  }
-  return written;
-}
-
-/** Ids of 0.1.0 are the seed, with the number of the wave, of the slot, or of both. */
-function seedRecogniser(run: LegacyRun, languages: readonly string[]): (id: string) => string | null {
-  const seeds = run.waves.map((wave) => wave.seed);
-  // Its states may have been thrown away; what it wrote counts all the same.
-  const byTag =
-    languages.length > 1 ? languages.map((language) => `${run.baseId}-${legacyTag(language)}`) : [run.baseId];
-  const known = [...new Set([...seeds, ...byTag])];
-  return (id) =>
-    known.find((seed) => id.startsWith(seed) && /^(?:-\d{4,}){0,2}$/.test(id.slice(seed.length))) ?? null;
-}
-
-function rowOf(line: string): Readonly<Record<string, unknown>> {
-  try {
-    const value = parsePythonJson(line);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {}; // No row of the index; the line stays in the file and counts for nothing.
-  }
 }
 
 /** Our own run state takes the name of 0.1.0's, so the first one is put aside: it has answers that nobody else has. */

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { legacyEvents } from '../../../src/bootstrap/legacy-events.ts';
 import { initialConversation, type ConversationState } from '../../../src/dialogue/conversation-state.ts';

@@ -85,6 +85,21 @@ test('A2: a hole in what was written is filled without using an id or an index t
   expect(places(result)).toEqual([['R-0001', 2]]);
 });
 
+test('ids that another run of the folder has are not counted, but not used again either', async () => {
+  const result = await imported({
+    states: {
+      R: singleState('english', begun('R')),
+      'R-2024': batchedState('R-2024', 'english', [done('R-2024-0000')]),
+    },
+    written: [
+      ['R-2024-0000', 'english', ['a']],
+      ['R-2024', 'english', ['b']],
+    ],
+  });
+  expect(result?.earlier[0]).toMatchObject({ committed: 0 });
+  expect(places(result)).toEqual([['R', 2024]]);
+});
+
 test('B9: dropped conversations are not finished and do not count', async () => {
   const result = await imported({
     states: {
