@@ -15,6 +15,8 @@ export interface Sample {
 const RATE_WINDOW_MS = 20_000;
 /** Over less time, a rate says nothing. */
 const RATE_SPAN_MIN_MS = 2_000;
+/** From fewer conversations, an estimate of the end jumps about. */
+const ACCEPTED_MIN = 3;
 const BAR_WIDTH_MAX = 24;
 const BAR_WIDTH_MIN = 8;
 const NAME_WIDTH_MAX = 24;
@@ -47,12 +49,12 @@ export function ratesOf(samples: Samples): Rates | null {
   };
 }
 
-/** From all that was accepted since the start; null before the first. */
+/** From all that was accepted since the start; null while that is too little. */
 export function remainingMs(samples: Samples): number | null {
   const [first, last] = [samples[0], samples.at(-1)];
   if (first === undefined || last === undefined) return null;
   const done = acceptedOf(last) - acceptedOf(first);
-  if (done <= 0) return null;
+  if (done < ACCEPTED_MIN) return null;
   const left = last.view.languages.reduce(
     (sum, { target, committed, ended }) => sum + (ended === null ? Math.max(0, target - committed) : 0),
     0,
