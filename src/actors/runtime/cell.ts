@@ -1,7 +1,10 @@
 /**
- * One actor. A nact actor carries it: nact owns the mailbox and runs one turn at a time; this owns the
- * credit of the mailbox, the children, the current life and the restarts. Everything that changes the
- * actor's life happens inside a turn or inside nact's `onCrash`, while nact keeps the mailbox waiting.
+ * One actor. A nact actor carries it: nact runs one turn at a time; this owns the mails, the children, the
+ * current life and the restarts. Everything that changes the actor's life happens inside a turn or inside
+ * nact's `onCrash`, while nact keeps everything else waiting.
+ *
+ * A turn takes up to `MAILS_PER_TURN` mails. nact alone takes one in each turn of the event loop (trap 9),
+ * which in a process that is busy with sockets is some hundred a second: too few for a router or a committer.
  *
  * Invariants
  *  1. At most one of start, handler, `stopped` and restart runs at any time.
@@ -17,13 +20,14 @@ import { Dependents } from './dependents.ts';
 import { Family } from './family.ts';
 import type { Host } from './host.ts';
 import { Life } from './life.ts';
+import { MailQueue } from './mail-queue.ts';
 import { type Carried, dispatchNact, type NactRef, spawnNact, stopNact } from './nact.ts';
 import type { Resident } from './resident.ts';
 import { RestartBudget } from './restart-budget.ts';
 import type { ActorDefinition, ActorInfo, ActorRef, DeadLetterReason, Terminated } from './types.ts';
 
-/** What waits in nact's mailbox. */
-export type Mail =
+/** What waits for the actor. */
+type Mail =
   | { readonly type: 'start' }
   /** Makes an idle actor look at its signal. */
   | { readonly type: 'wake' }
@@ -42,10 +46,16 @@ interface Outcome extends Pick<Terminated, 'reason' | 'error'> {
 
 const START: Mail = { type: 'start' };
 const WAKE: Mail = { type: 'wake' };
+/** Enough to empty a mailbox that a burst has filled, few enough that sockets and timers get their turn. */
+const MAILS_PER_TURN = 64;
 const STOP: Signal = { type: 'stop' };
 const STOPPED: Outcome = { reason: 'stopped', error: null, escalate: false };
 
-export class Cell implements Resident, Carried<Mail> {
+/** Handlers that are typed to return nothing may still return something. */
+const isPromise = (value: unknown): value is Promise<void> =>
+  typeof (value as Promise<void> | null | undefined)?.then === 'function';
+
+export class Cell implements Resident, Carried {
   readonly ref: ActorRef<unknown>;
   readonly definition: ActorDefinition<unknown>;
   restarts = 0;
@@ -53,7 +63,8 @@ export class Cell implements Resident, Carried<Mail> {
   readonly #host: Host;
   readonly #parent: Cell | null;
   readonly #branch: Branch;
-  readonly #nact: NactRef<Mail>;
+  readonly #nact: NactRef;
+  readonly #mails = new MailQueue<Mail>();
 
   #state: ActorInfo['state'] = 'starting';
   #signal: Signal | null = null;
@@ -62,6 +73,10 @@ export class Cell implements Resident, Carried<Mail> {
   #budget: RestartBudget | null = null;
   #lastError: string | null = null;
   #waiting = 0;
+  /** A turn has been asked for, or is under way. */
+  #hasTurn = false;
+  /** nact has been told that this was the last turn. */
+  #isOver = false;
   #cancelStopDeadline: (() => void) | null = null;
   #endPause: (() => void) | null = null;
   #ended: PromiseWithResolvers<void> | null = null;
@@ -80,8 +95,8 @@ export class Cell implements Resident, Carried<Mail> {
     host.admit(this, name);
     this.#branch.used += 1;
     parent?.adopt(this);
-    this.#nact = spawnNact<Mail>(this.#branch.ref, `${name}.${incarnation}`, this);
-    dispatchNact(this.#nact, START);
+    this.#nact = spawnNact(this.#branch.ref, `${name}.${incarnation}`, this);
+    this.#post(START);
   }
 
   get #ownFamily(): Family {
@@ -122,7 +137,18 @@ export class Cell implements Resident, Carried<Mail> {
 
   deliver(message: unknown, ask: ReceivedAsk | null, sender: string | null): void {
     this.#waiting += 1;
-    dispatchNact(this.#nact, { type: 'message', message, ask, sender });
+    this.#post({ type: 'message', message, ask, sender });
+  }
+
+  #post(mail: Mail): void {
+    this.#mails.push(mail);
+    this.#askForTurn();
+  }
+
+  #askForTurn(): void {
+    if (this.#hasTurn || this.#isOver || this.#mails.length === 0) return;
+    this.#hasTurn = true;
+    dispatchNact(this.#nact);
   }
 
   deliverOwn(message: unknown): void {
@@ -155,7 +181,7 @@ export class Cell implements Resident, Carried<Mail> {
     this.#endPause?.();
     this.#dependents?.failAsks('waiting');
     this.#armStopDeadline();
-    dispatchNact(this.#nact, WAKE);
+    this.#post(WAKE);
     return this.#ended.promise;
   }
 
@@ -163,18 +189,35 @@ export class Cell implements Resident, Carried<Mail> {
   fail(error: unknown): void {
     if (this.#signal !== null || this.#isEnding) return;
     this.#signal = { type: 'fail', error };
-    dispatchNact(this.#nact, WAKE);
+    this.#post(WAKE);
   }
 
   // Called by nact.
 
-  turn(mail: Mail): void | Promise<void> {
-    if (mail.type === 'message') this.#waiting -= 1;
-    return this.#take(mail);
+  turn(): void | Promise<void> {
+    return this.#takeMails(MAILS_PER_TURN);
+  }
+
+  /** Goes on without a pause while handlers return at once; the first promise makes the rest asynchronous. */
+  #takeMails(most: number): void | Promise<void> {
+    for (let left = most; left > 0 && !this.#isOver; left -= 1) {
+      const mail = this.#mails.shift();
+      if (mail === undefined) break;
+      if (mail.type === 'message') this.#waiting -= 1;
+      const handled = this.#take(mail);
+      if (isPromise(handled)) return handled.then(() => this.#takeMails(left - 1));
+    }
+    this.#hasTurn = false;
+    this.#askForTurn();
   }
 
   async crashed(error: unknown): Promise<'resume' | 'stop'> {
-    if (!this.#isEnding) return this.#supervise(error);
+    if (!this.#isEnding) {
+      const decision = await this.#supervise(error);
+      this.#hasTurn = false;
+      if (decision === 'resume') this.#askForTurn();
+      return decision;
+    }
     const expected =
       isDlgforgeError(error, 'cancelled') || (error instanceof Error && error.name === 'AbortError');
     this.#log(expected ? 'debug' : 'warn', `failed while it was stopping: ${messageOf(error)}`, error);
@@ -182,12 +225,13 @@ export class Cell implements Resident, Carried<Mail> {
     return 'stop';
   }
 
-  drained(mails: readonly Mail[]): void {
+  drained(): void {
     this.#state = 'stopped';
+    this.#isOver = true;
     this.#branch.used -= 1;
     this.#parent?.forget(this);
     this.#host.dismiss(this);
-    for (const mail of mails) this.#refuse(mail);
+    for (let mail = this.#mails.shift(); mail !== undefined; mail = this.#mails.shift()) this.#refuse(mail);
     const { reason, error, escalate } = this.#outcome;
     this.#dependents?.failAsks('all');
     this.#dependents?.tellWatchers({ ref: this.ref, reason, error });
@@ -216,6 +260,7 @@ export class Cell implements Resident, Carried<Mail> {
     if (signal.type === 'fail' && (await this.#supervise(signal.error)) === 'resume') return this.#take(mail);
     if (signal.type === 'stop') await this.#windDown(STOPPED);
     this.#refuse(mail);
+    this.#isOver = true;
     stopNact(this.#nact);
   }
 

@@ -8,24 +8,23 @@
  */
 import { dispatch, spawn, start, stop } from 'nact';
 
-declare const CARRIES: unique symbol;
+declare const NACT: unique symbol;
 
-/** A nact reference; `M` is what its mailbox takes (nact's own `Ref<T>` does not tell, trap 11). */
-export interface NactRef<M> {
-  readonly [CARRIES]: (message: M) => void;
+/** A nact actor's or system's reference. Its mailbox takes nothing but wishes for a turn. */
+export interface NactRef {
+  readonly [NACT]: true;
 }
 
-/** A nact actor's or system's reference, as the parent of new actors. */
-export type NactParent = NactRef<never>;
+export type NactParent = NactRef;
 
 /** What a nact actor carries. */
-export interface Carried<M> {
-  /** One message at a time, in order; nact waits for the promise. A failure goes to `crashed`. */
-  turn(message: M): void | Promise<void>;
-  /** nact keeps the mailbox and hands out nothing until this has decided. */
+export interface Carried {
+  /** One at a time; nact waits for the promise. A failure goes to `crashed`. */
+  turn(): void | Promise<void>;
+  /** nact gives no turn until this has decided. */
   crashed(error: unknown): Promise<'resume' | 'stop'>;
-  /** The last call, with the messages that nobody will handle (trap 4). */
-  drained(messages: readonly M[]): void;
+  /** The last call: what still waits will not be handled (trap 4). */
+  drained(): void;
   /** `crashed` or `drained` failed themselves: our own mistake. */
   broken(error: unknown): void;
 }
@@ -35,23 +34,19 @@ interface CrashContext {
   readonly stop: symbol;
 }
 
-interface StopContext<M> {
-  readonly mailbox: readonly { readonly message: M }[];
-}
-
 /** nact's declarations do not fit its behaviour (traps 10 and 11), so its functions are typed here. */
 const untyped = {
   start: start as unknown as (options: { readonly name: string }) => NactParent,
-  spawn: spawn as unknown as <M>(
+  spawn: spawn as unknown as (
     parent: NactParent,
-    turn: (state: undefined, message: M) => void | Promise<void>,
+    turn: () => void | Promise<void>,
     name: string,
     properties: {
-      readonly onCrash: (message: M | undefined, error: unknown, context: CrashContext) => Promise<symbol>;
-      readonly afterStop: (state: undefined, context: StopContext<M>) => void;
+      readonly onCrash: (message: unknown, error: unknown, context: CrashContext) => Promise<symbol>;
+      readonly afterStop: () => void;
     },
-  ) => NactRef<M>,
-  dispatch: dispatch as unknown as <M>(to: NactRef<M>, message: M) => void,
+  ) => NactRef,
+  dispatch: dispatch as unknown as (to: NactRef, message: true) => void,
   stop: stop as unknown as (ref: NactParent) => void,
 };
 
@@ -61,8 +56,8 @@ export function startNact(name: string): NactParent {
 }
 
 /** `name` must be unique under `parent`; characters that nact does not allow (trap 8) are replaced. */
-export function spawnNact<M>(parent: NactParent, name: string, carried: Carried<M>): NactRef<M> {
-  return untyped.spawn<M>(parent, (_state, message) => carried.turn(message), nactName(name), {
+export function spawnNact(parent: NactParent, name: string, carried: Carried): NactRef {
+  return untyped.spawn(parent, () => carried.turn(), nactName(name), {
     // Trap 5: a hook that throws wedges the actor or ends the process.
     onCrash: async (_message, error, context) => {
       try {
@@ -72,9 +67,9 @@ export function spawnNact<M>(parent: NactParent, name: string, carried: Carried<
         return context.stop;
       }
     },
-    afterStop: (_state, context) => {
+    afterStop: () => {
       try {
-        carried.drained(context.mailbox.map((entry) => entry.message));
+        carried.drained();
       } catch (fault) {
         carried.broken(fault);
       }
@@ -84,7 +79,7 @@ export function spawnNact<M>(parent: NactParent, name: string, carried: Carried<
 
 /** A nact actor that handles nothing and only holds children. */
 export function spawnNactBranch(parent: NactParent, name: string): NactParent {
-  const nothing: Carried<never> = {
+  const nothing: Carried = {
     turn: () => undefined,
     crashed: () => Promise.resolve('resume'),
     drained: () => undefined,
@@ -93,16 +88,16 @@ export function spawnNactBranch(parent: NactParent, name: string): NactParent {
   return spawnNact(parent, name, nothing);
 }
 
-/** Does nothing when the actor has stopped; the caller knows whether it has (trap 4). */
-export function dispatchNact<M>(to: NactRef<M>, message: M): void {
-  untyped.dispatch(to, message);
+/** Asks for a turn. Does nothing when the actor has stopped; the caller knows whether it has (trap 4). */
+export function dispatchNact(to: NactRef): void {
+  untyped.dispatch(to, true);
 }
 
 /**
  * Traps 1 and 7: nact neither stops the children nor waits for the handler in hand. So this is only
  * called from inside an actor's last turn, when its children have ended.
  */
-export function stopNact(ref: NactRef<never>): void {
+export function stopNact(ref: NactRef): void {
   untyped.stop(ref);
 }
 

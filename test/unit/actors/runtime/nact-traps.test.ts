@@ -104,7 +104,7 @@ test('trap 4: a failure keeps the mailbox; after the end messages are dead lette
 
 test('trap 5: hooks of nact that fail neither wedge the actor nor end the process', async () => {
   const faults: unknown[] = [];
-  const carried: Carried<string> = {
+  const carried: Carried = {
     turn() {
       throw new Error('turn');
     },
@@ -116,8 +116,8 @@ test('trap 5: hooks of nact that fail neither wedge the actor nor end the proces
   };
   const system = startNact('trap-5');
   const ref = spawnNact(system, 'hooks', carried);
-  dispatchNact(ref, 'first');
-  dispatchNact(ref, 'second');
+  dispatchNact(ref);
+  dispatchNact(ref);
   await turns(10);
   expect(faults).toMatchObject([{ message: 'crashed' }, { message: 'drained' }]);
   stopNact(system);

@@ -132,7 +132,8 @@ test('one for one: a restart of a child leaves its siblings and its parent alone
   const bench = startBench();
   bench.system.spawn('parent', family(log, POLICY));
   await bench.until(() => infoOf(bench, 'parent/older')?.restarts === 1);
-  expect(log).toEqual(['parent starts', 'older starts', 'younger starts', 'older stopped', 'older starts']);
+  expect(log.filter((line) => line !== 'younger starts')).toEqual(['parent starts', 'older starts', 'older stopped', 'older starts']);
+  expect(log.filter((line) => line.startsWith('younger'))).toEqual(['younger starts']);
 });
 
 test('escalate: the parent fails with the child that was given up, and restarts with all its children', async () => {
@@ -146,8 +147,8 @@ test('escalate: the parent fails with the child that was given up, and restarts 
   expect(log).toEqual([
     'parent starts',
     'older starts',
-    'younger starts',
     'older stopped',
+    'younger starts',
     'younger stopped',
     'parent stopped',
     'parent starts',
