@@ -19,6 +19,8 @@ export interface Script {
   readonly tools?: (state: ConversationState, effect: AskModel) => readonly ToolCall[];
   /** Ids that a search finds. @default some, the same for the same query */
   readonly hits?: (query: string, count: number) => readonly string[];
+  /** What a question claims to rest on. @default the first passage that was offered */
+  readonly coverageTarget?: () => string;
   /** Takes the place of a good answer. @default none */
   readonly broken?: (state: ConversationState, effect: AskModel) => string | null;
 }
@@ -80,7 +82,7 @@ function goodOutput(state: ConversationState, { purpose }: AskModel, script: Scr
       intent: 'how_to',
       difficulty: 'easy',
       grounding_facts: [],
-      coverage_target: offered[0]?.id ?? '',
+      coverage_target: script.coverageTarget?.() ?? offered[0]?.id ?? '',
       notes_for_assistant: [],
     };
   }

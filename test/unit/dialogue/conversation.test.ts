@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { type ConversationCommand, decide, type DialogueContext, type Effect, effectsOf } from '../../../src/dialogue/conversation.ts';
 import { type ConversationEvent, type ConversationState, initialConversation } from '../../../src/dialogue/conversation-state.ts';
 import { evolve } from '../../../src/dialogue/evolve-conversation.ts';
-import { questionedTurns } from '../../../src/dialogue/payload.ts';
+import { coverageOf } from '../../../src/dialogue/evidence.ts';
+import { ledgerOf, questionedTurns } from '../../../src/dialogue/payload.ts';
 import { questionKey } from '../../../src/dialogue/question-key.ts';
 import { below, uniform } from '../../../src/kernel/random.ts';
 import { dialogueOf } from '../../support/dialogue-context.ts';
@@ -282,6 +283,15 @@ describe('one step', () => {
       expect(rig.state.conversationVerdict).toBeNull();
       for (const turn of rig.state.turns) expect(turn.verdict).toBeNull();
     }
+  });
+
+  test('C12: a model that names a passage nobody offered is checked for duplicates all the same, and counted for what it was given', () => {
+    const rig = new Rig(context, { ...plain, coverageTarget: () => 'a passage of another world' });
+    until(rig, 'checking');
+    expect(effectsOf(rig.state, context)).toEqual([{ type: 'CheckQuestion', step: rig.state.step, questionKey: questionKey('Question 1?') }]);
+    until(rig, 'ready');
+    for (const { attempts } of rig.state.turns) expect(coverageOf(attempts.at(-1))?.id).toBe(attempts.at(-1)?.offered[0]?.id);
+    for (const { passageId, source } of ledgerOf(rig.state)) expect([passageId, source]).not.toContain('');
   });
 
   test('C11: a duplicate costs one question call and nothing else', () => {

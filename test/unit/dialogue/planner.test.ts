@@ -74,6 +74,24 @@ test('C10: the same seed gives the same plan; another seed, or the next run of t
   expect(planOf({ ordinal: 1 })).not.toEqual(planOf({}));
 });
 
+test('D8, D9: seeds and passages are gone through when a run is planned, not for each question', () => {
+  let reads = 0;
+  const counted = (groups: LanguageSources['seeds']): LanguageSources['seeds'] =>
+    groups.map((group) => ({
+      id: group.id,
+      get items() {
+        reads += 1;
+        return group.items;
+      },
+    }));
+  const sources = sourcesFor([50, 50, 50], [20]).map((source) => ({ documents: counted(source.documents), seeds: counted(source.seeds) }));
+  const planner = createPlanner({ ...rich, seedProbability: 0.5 }, sources);
+  expect(reads).toBeGreaterThan(0);
+  const whenPlanned = reads;
+  for (let index = 0; index < 200; index += 1) for (const turn of [1, 2, 3]) planner.turn(index % 2, index, turn, 0, NOTHING);
+  expect(reads).toBe(whenPlanned);
+});
+
 describe('seeds', () => {
   test('C7: no seed is drawn twice while another is unused, in whatever order conversations are opened', () => {
     fc.assert(
