@@ -2,7 +2,13 @@ import { defineConfig } from 'vitest/config';
 
 /** `unit`, `contract` and `simulation` are the quick loop; `store`, `cli` and `faults` start real servers and processes. */
 const project = (name: string, extra: Record<string, unknown> = {}) => ({
-  test: { name, include: [`test/${name}/**/*.test.ts`], pool: 'forks' as const, testTimeout: 20_000, ...extra },
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    pool: 'forks' as const,
+    testTimeout: 20_000,
+    ...extra,
+  },
 });
 
 export default defineConfig({

@@ -44,11 +44,17 @@ function folderBytes(folder: string): number {
 }
 
 /** What this process asked the kernel to write, files and sockets alike. */
-const bytesWritten = (): number => Number(/wchar: (\d+)/.exec(readFileSync('/proc/self/io', 'utf8'))?.[1] ?? 0);
+const bytesWritten = (): number =>
+  Number(/wchar: (\d+)/.exec(readFileSync('/proc/self/io', 'utf8'))?.[1] ?? 0);
 
 async function measure(url: string, conversations: number): Promise<Measured> {
   const project = await benchProject(url, {
-    run: { run_id: 'bench', total_samples: conversations, batch_size: OPEN, turns: { mode: 'exact', exact: 1 } },
+    run: {
+      run_id: 'bench',
+      total_samples: conversations,
+      batch_size: OPEN,
+      turns: { mode: 'exact', exact: 1 },
+    },
     judge: { enabled: false },
     llm: { max_in_flight: OPEN },
   });
@@ -59,7 +65,12 @@ async function measure(url: string, conversations: number): Promise<Measured> {
     written = bytesWritten();
     timer = setInterval(() => {
       void start.view().then(
-        (view) => samples.push({ turns: view.languages.reduce((total, language) => total + language.turns, 0), cpuMs: cpuMs(), rssMb: process.memoryUsage.rss() / 1e6 }),
+        (view) =>
+          samples.push({
+            turns: view.languages.reduce((total, language) => total + language.turns, 0),
+            cpuMs: cpuMs(),
+            rssMb: process.memoryUsage.rss() / 1e6,
+          }),
         () => undefined,
       );
     }, SAMPLE_MS);
@@ -69,7 +80,9 @@ async function measure(url: string, conversations: number): Promise<Measured> {
   samples.push({ turns: report.turns, cpuMs: cpuMs(), rssMb: process.memoryUsage.rss() / 1e6 });
   const bytes = bytesWritten() - written;
   const disk = folderBytes(join(project.folder, 'outputs'));
-  process.stdout.write(`  ${report.conversations} conversations in ${(report.wallMs / 1000).toFixed(0)} s, outputs ${(disk / 1e6).toFixed(0)} MB\n`);
+  process.stdout.write(
+    `  ${report.conversations} conversations in ${(report.wallMs / 1000).toFixed(0)} s, outputs ${(disk / 1e6).toFixed(0)} MB\n`,
+  );
   await project.remove();
   const [first, last] = [samples[0] as Sample, samples.at(-1) as Sample];
   const threeQuarters = samples.find((sample) => sample.turns >= report.turns * 0.75) ?? first;
@@ -78,14 +91,20 @@ async function measure(url: string, conversations: number): Promise<Measured> {
     conversations,
     turns: report.turns,
     cpuMsPerTurn: (last.cpuMs - first.cpuMs) / report.turns,
-    lastQuarterCpuMsPerTurn: (last.cpuMs - threeQuarters.cpuMs) / Math.max(1, report.turns - threeQuarters.turns),
+    lastQuarterCpuMsPerTurn:
+      (last.cpuMs - threeQuarters.cpuMs) / Math.max(1, report.turns - threeQuarters.turns),
     bytesPerTurn: bytes / report.turns,
     rssMedianMb: rss[Math.floor(rss.length / 2)] ?? 0,
     rssPeakMb: rss.at(-1) ?? 0,
   };
 }
 
-const rehearsal = await startRehearsalProcess({ seed: 1, latency: { distribution: 'fixed', mean_ms: 0 }, second_round_rate: 0, parallel_calls_rate: 0 });
+const rehearsal = await startRehearsalProcess({
+  seed: 1,
+  latency: { distribution: 'fixed', mean_ms: 0 },
+  second_round_rate: 0,
+  parallel_calls_rate: 0,
+});
 await measure(rehearsal.url, 200);
 const rows = [await measure(rehearsal.url, SHORT), await measure(rehearsal.url, LONG)];
 await rehearsal.close();

@@ -22,7 +22,16 @@ const CONVERSATIONS = 400;
 const WARM_UP_CONVERSATIONS = 100;
 const CONCURRENCY = 32;
 const REPETITIONS = Number(process.argv[2] ?? 3);
-const ROLE = { provider: '', model: 'rehearsal', temperature: null, maxTokens: null, topP: null, timeoutMs: null, maxRetries: null, extra: {} };
+const ROLE = {
+  provider: '',
+  model: 'rehearsal',
+  temperature: null,
+  maxTokens: null,
+  topP: null,
+  timeoutMs: null,
+  maxRetries: null,
+  extra: {},
+};
 
 interface Measured {
   readonly cpuMs: number;
@@ -37,7 +46,12 @@ const cpuMs = (): number => {
 
 async function orchestrated(url: string, conversations: number): Promise<Measured> {
   const project = await benchProject(url, {
-    run: { run_id: 'bench', total_samples: conversations, batch_size: CONCURRENCY, turns: { mode: 'range', min: 2, max: 6 } },
+    run: {
+      run_id: 'bench',
+      total_samples: conversations,
+      batch_size: CONCURRENCY,
+      turns: { mode: 'range', min: 2, max: 6 },
+    },
     llm: { max_in_flight: CONCURRENCY },
   });
   let startedMs = 0;
@@ -69,19 +83,26 @@ async function bodiesOf(folder: string): Promise<Record<string, unknown>[]> {
 
 const OUTPUTS = [questionOutput, answerOutput, judgeOutput(['other'])];
 
-function bodyOf(stored: StoredRequest, requestAt: (seq: number) => StoredRequest | undefined): Record<string, unknown> {
+function bodyOf(
+  stored: StoredRequest,
+  requestAt: (seq: number) => StoredRequest | undefined,
+): Record<string, unknown> {
   const request: ModelRequest = {
     role: stored.role,
     messages: messagesOf(stored, requestAt),
     tools: toolSpecs({ webSearch: false }).filter((tool) => stored.tools.includes(tool.name)),
     output: OUTPUTS.find(({ spec }) => spec.name === stored.output)?.spec ?? questionOutput.spec,
   };
-  return requestBody(request, ROLE, { model: 'rehearsal', format: 'json_schema', maxTokensField: 'max_tokens' });
+  return requestBody(request, ROLE, {
+    model: 'rehearsal',
+    format: 'json_schema',
+    maxTokensField: 'max_tokens',
+  });
 }
 
 async function bareCalls(url: string, bodies: readonly Record<string, unknown>[]): Promise<number> {
   const dispatcher = new Agent({ connections: CONCURRENCY });
-  const fetch = (input: string, init: object) => undiciFetch(input, { ...init, dispatcher } as never);
+  const fetch = (input: string, init: object) => undiciFetch(input, { ...init, dispatcher });
   const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0, fetch: fetch as never });
   const startedMs = cpuMs();
   let next = 0;

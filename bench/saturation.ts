@@ -36,7 +36,11 @@ async function callsOf(folder: string, serviceMs: ReadonlyMap<string, number>): 
   for (const { id } of await store.journal.list('run/bench/')) {
     const calls: Call[] = [];
     for (const { event } of await store.journal.read(id)) {
-      const { type, purpose, answer } = event as { type: string; purpose: string; answer?: { raw: { id: string } } };
+      const { type, purpose, answer } = event as {
+        type: string;
+        purpose: string;
+        answer?: { raw: { id: string } };
+      };
       if (type !== 'ModelAnswered' || answer === undefined) continue;
       calls.push({ purpose, serviceMs: serviceMs.get(answer.raw.id.replace('chatcmpl-', '')) ?? 0 });
     }
@@ -51,7 +55,8 @@ async function serviceTimes(logFile: string): Promise<Map<string, number>> {
   for (const line of (await readFile(logFile, 'utf8')).split('\n')) {
     if (line === '') continue;
     const entry = JSON.parse(line) as { event: string; key: string; service_ms?: number };
-    if (entry.event === 'completion' && entry.service_ms !== undefined) times.set(entry.key, entry.service_ms);
+    if (entry.event === 'completion' && entry.service_ms !== undefined)
+      times.set(entry.key, entry.service_ms);
   }
   return times;
 }
@@ -65,7 +70,8 @@ function lockStepMs(conversations: readonly Call[][]): number {
     const turns = conversations.slice(first, first + SLOTS).map(turnsOf);
     for (let turn = 0; turn < Math.max(...turns.map((own) => own.length)); turn += 1) {
       const active = turns.map((own) => own[turn]).filter((own) => own !== undefined);
-      total += Math.max(...active.map((own) => own.questionMs)) + Math.max(...active.map((own) => own.restMs));
+      total +=
+        Math.max(...active.map((own) => own.questionMs)) + Math.max(...active.map((own) => own.restMs));
     }
   }
   return total;
@@ -92,7 +98,12 @@ const rehearsal = await startRehearsalProcess({
     distribution: 'lognormal',
     sigma: 0.8,
     mean_ms: SECOND_MS,
-    per_role: { user: 1.2 * SECOND_MS, assistant_tools: SECOND_MS, assistant: 2.5 * SECOND_MS, judge: SECOND_MS },
+    per_role: {
+      user: 1.2 * SECOND_MS,
+      assistant_tools: SECOND_MS,
+      assistant: 2.5 * SECOND_MS,
+      judge: SECOND_MS,
+    },
   },
   logFile,
 });
@@ -122,9 +133,21 @@ await rehearsal.close();
 await rm(folder, { recursive: true });
 
 const line = (text: string): boolean => process.stdout.write(`${text}\n`);
-line(`${report.conversations} conversations, ${report.turns} turns, ${report.calls} calls, latency / ${SCALE}, ${SLOTS} slots, ${OPEN} open`);
-line(`bound ${(boundMs / 1000).toFixed(1)} s (work / slots ${(sum(perConversation) / SLOTS / 1000).toFixed(1)} s, longest conversation ${(Math.max(...perConversation) / 1000).toFixed(1)} s)`);
-line(`wall ${(wallMs / 1000).toFixed(1)} s; achieved / bound = ${(boundMs / wallMs).toFixed(3)} (goal ≥ 0.95)`);
-line(`lock-step with the same draws ${(lockStep / 1000).toFixed(1)} s; achieved / bound = ${(boundMs / lockStep).toFixed(3)}`);
-line(`endpoint saturation as the summary says: ${report.endpoints.map((endpoint) => endpoint.saturation.toFixed(3)).join(', ')}`);
-line(`orchestrator CPU ${((cpu.user + cpu.system) / 1000 / report.turns).toFixed(1)} ms per turn, ${((cpu.user + cpu.system) / 1000 / wallMs).toFixed(2)} of ${cpus().length} cores; load average ${loadavg()[0]?.toFixed(1)}`);
+line(
+  `${report.conversations} conversations, ${report.turns} turns, ${report.calls} calls, latency / ${SCALE}, ${SLOTS} slots, ${OPEN} open`,
+);
+line(
+  `bound ${(boundMs / 1000).toFixed(1)} s (work / slots ${(sum(perConversation) / SLOTS / 1000).toFixed(1)} s, longest conversation ${(Math.max(...perConversation) / 1000).toFixed(1)} s)`,
+);
+line(
+  `wall ${(wallMs / 1000).toFixed(1)} s; achieved / bound = ${(boundMs / wallMs).toFixed(3)} (goal ≥ 0.95)`,
+);
+line(
+  `lock-step with the same draws ${(lockStep / 1000).toFixed(1)} s; achieved / bound = ${(boundMs / lockStep).toFixed(3)}`,
+);
+line(
+  `endpoint saturation as the summary says: ${report.endpoints.map((endpoint) => endpoint.saturation.toFixed(3)).join(', ')}`,
+);
+line(
+  `orchestrator CPU ${((cpu.user + cpu.system) / 1000 / report.turns).toFixed(1)} ms per turn, ${((cpu.user + cpu.system) / 1000 / wallMs).toFixed(2)} of ${cpus().length} cores; load average ${loadavg()[0]?.toFixed(1)}`,
+);

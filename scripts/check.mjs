@@ -4,14 +4,17 @@ import { fileURLToPath } from 'node:url';
 
 const runner = fileURLToPath(new URL('./on-bundled-node.mjs', import.meta.url));
 const steps = [
-  ['format', ['biome', 'format', '.']],
-  ['lint', ['oxlint', '--type-aware', 'src', 'test', 'bench', 'scripts']],
-  ['types', ['tsc', '--noEmit']],
-  ['tests', ['vitest', 'run', '--project', 'unit', '--project', 'contract', '--project', 'simulation']],
+  { name: 'format', command: ['biome', 'format', '.'] },
+  { name: 'lint', command: ['oxlint', '--type-aware', 'src', 'test', 'bench', 'scripts'] },
+  { name: 'types', command: ['tsc', '--noEmit'] },
+  {
+    name: 'tests',
+    command: ['vitest', 'run', '--project', 'unit', '--project', 'contract', '--project', 'simulation'],
+  },
 ];
 const only = process.argv.slice(2);
 
-for (const [name, command] of steps) {
+for (const { name, command } of steps) {
   if (only.length > 0 && !only.includes(name)) continue;
   const startedAt = Date.now();
   const result = spawnSync(process.execPath, [runner, ...command], { stdio: 'inherit' });

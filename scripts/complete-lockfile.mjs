@@ -2,7 +2,18 @@
 // serve them, and `npm ci` then refuses the lock. This adds an entry for each of them.
 import { readFileSync, writeFileSync } from 'node:fs';
 
-const PLATFORMS = ['darwin', 'linux', 'win32', 'android', 'freebsd', 'openbsd', 'netbsd', 'sunos', 'aix', 'openharmony'];
+const PLATFORMS = [
+  'darwin',
+  'linux',
+  'win32',
+  'android',
+  'freebsd',
+  'openbsd',
+  'netbsd',
+  'sunos',
+  'aix',
+  'openharmony',
+];
 const PROCESSORS = ['arm64', 'x64', 'ia32', 'arm', 'ppc64', 's390x', 'riscv64', 'loong64', 'mips64el'];
 
 const file = process.argv[2] ?? 'package-lock.json';
@@ -22,7 +33,11 @@ function entryFor(name, range) {
   const words = name.split(/[-/_]/);
   const os = words.includes('windows') ? 'win32' : PLATFORMS.find((platform) => words.includes(platform));
   const cpu = PROCESSORS.find((processor) => words.includes(processor));
-  const libc = words.includes('musl') ? 'musl' : words.some((word) => /gnu|glibc/.test(word)) ? 'glibc' : undefined;
+  const libc = words.includes('musl')
+    ? 'musl'
+    : words.some((word) => /gnu|glibc/.test(word))
+      ? 'glibc'
+      : undefined;
   return {
     version: range.replace(/^[\^~]/, ''),
     optional: true,

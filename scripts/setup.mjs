@@ -16,7 +16,9 @@ const isCurrent = () => existsSync(stampFile) && readFileSync(stampFile, 'utf8')
 
 if (!isCurrent()) {
   process.stderr.write('Installing the packages of package-lock.json (about half a minute) …\n');
-  const npm = process.env.npm_execpath ? [process.execPath, [process.env.npm_execpath, 'ci']] : ['npm', ['ci']];
+  const npm = process.env.npm_execpath
+    ? [process.execPath, [process.env.npm_execpath, 'ci']]
+    : ['npm', ['ci']];
   const result = spawnSync(npm[0], npm[1], { cwd: root, stdio: ['ignore', 2, 2] });
   if (result.status !== 0) {
     process.stderr.write(

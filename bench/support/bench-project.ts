@@ -17,11 +17,18 @@ export interface BenchProject {
 }
 
 /** @param settings merged over a configuration whose three roles ask `url`. */
-export async function benchProject(url: string, settings: Readonly<Record<string, unknown>>): Promise<BenchProject> {
+export async function benchProject(
+  url: string,
+  settings: Readonly<Record<string, unknown>>,
+): Promise<BenchProject> {
   const folder = await mkdtemp(join(tmpdir(), 'dlgforge-bench-'));
   await cp(KNOWLEDGE, join(folder, 'knowledge'), { recursive: true });
   const role = { provider: 'hosted_vllm', model: 'rehearsal', base_url: `${url}/v1` };
-  const llm = { backend: 'openai', agents: { user: role, assistant: role, judge: role }, ...(settings['llm'] as object) };
+  const llm = {
+    backend: 'openai',
+    agents: { user: role, assistant: role, judge: role },
+    ...(settings['llm'] as object),
+  };
   const configPath = join(folder, 'config.yaml');
   await writeFile(configPath, stringify({ judge: { mode: 'online' }, ...settings, llm }));
   return {

@@ -37,7 +37,8 @@ function moduleOf(url: string): string {
 function ownCaller(id: number): string {
   for (let at: number | undefined = id; at !== undefined; at = parentOf.get(at)) {
     const frame = byId.get(at)?.callFrame;
-    if (frame !== undefined && /\/src\//.test(frame.url) && !frame.url.includes('node_modules')) return `${frame.functionName || '(anonymous)'} ${moduleOf(frame.url)}:${frame.lineNumber + 1}`;
+    if (frame !== undefined && /\/src\//.test(frame.url) && !frame.url.includes('node_modules'))
+      return `${frame.functionName || '(anonymous)'} ${moduleOf(frame.url)}:${frame.lineNumber + 1}`;
   }
   const frame = byId.get(id)?.callFrame;
   return `(outside) ${frame === undefined ? '' : moduleOf(frame.url)} ${frame?.url === '' ? frame.functionName : ''}`;
@@ -56,9 +57,15 @@ profile.samples.forEach((id, position) => {
   byFunction.set(label, (byFunction.get(label) ?? 0) + delta);
 });
 
-for (const [title, times] of [['nearest function of ours, with what it called outside', byCaller], ['module, self', byModule], ['function, self', byFunction]] as const) {
+for (const [title, times] of [
+  ['nearest function of ours, with what it called outside', byCaller],
+  ['module, self', byModule],
+  ['function, self', byFunction],
+] as const) {
   process.stdout.write(`\n${title} ( ms, of ${(total / 1000).toFixed(0)})\n`);
   for (const [name, time] of [...times].sort((a, b) => b[1] - a[1]).slice(0, rows)) {
-    process.stdout.write(`${(time / 1000).toFixed(0).padStart(7)}  ${((time / total) * 100).toFixed(1).padStart(5)} %  ${name}\n`);
+    process.stdout.write(
+      `${(time / 1000).toFixed(0).padStart(7)}  ${((time / total) * 100).toFixed(1).padStart(5)} %  ${name}\n`,
+    );
   }
 }

@@ -12,8 +12,12 @@ export interface RehearsalProcess {
   close(): Promise<void>;
 }
 
-export async function startRehearsalProcess(options: RehearsalOptionsInput & { readonly logFile?: string }): Promise<RehearsalProcess> {
-  const child = spawn(process.execPath, [PROGRAM, JSON.stringify(options)], { stdio: ['pipe', 'pipe', 'inherit'] });
+export async function startRehearsalProcess(
+  options: RehearsalOptionsInput & { readonly logFile?: string },
+): Promise<RehearsalProcess> {
+  const child = spawn(process.execPath, [PROGRAM, JSON.stringify(options)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
   const { url } = JSON.parse(line) as { readonly url: string };
   return {

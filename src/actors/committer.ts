@@ -96,7 +96,8 @@ function createCommitter(
     // The coordinator may not have heard yet of what was settled here a moment ago.
     const isSettled = held.settled !== null && compareRanks(handOver.rank, held.settled) <= 0;
     const frontier = options.frontier();
-    if (isSettled || frontier === null || compareRanks(handOver.rank, frontier) < 0) return tellSettled(handOver);
+    if (isSettled || frontier === null || compareRanks(handOver.rank, frontier) < 0)
+      return tellSettled(handOver);
     handedOver.set(nameOf(handOver.rank), handOver);
     context.tell(coordinator, { type: 'ConversationHandedOver', rank: handOver.rank });
   };
@@ -144,7 +145,10 @@ function createCommitter(
     claims.release(handOver.rank);
     context.tell(coordinator, { type: 'ConversationSentBack', rank: handOver.rank });
     if (handOver.conversation === null) return;
-    context.tell(handOver.conversation, { type: 'Command', command: { type: 'SendBack', turn, attempt, verdict } });
+    context.tell(handOver.conversation, {
+      type: 'Command',
+      command: { type: 'SendBack', turn, attempt, verdict },
+    });
   };
 
   return {

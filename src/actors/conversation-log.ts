@@ -15,7 +15,11 @@ export function logEvents(
   for (const event of events) {
     switch (event.type) {
       case 'TurnOpened':
-        logger.log('debug', 'run', `[turn] ${event.turn}/${turnCount} conversation=${conversationId} attempt=${event.attempt} mode=${event.plan.mode}`);
+        logger.log(
+          'debug',
+          'run',
+          `[turn] ${event.turn}/${turnCount} conversation=${conversationId} attempt=${event.attempt} mode=${event.plan.mode}`,
+        );
         break;
       case 'VerdictGiven':
         logger.log(
@@ -38,13 +42,25 @@ export function logEvents(
         );
         break;
       case 'OutputRejected':
-        logger.log('warn', 'llm', `[llm] unusable ${event.purpose} conversation=${conversationId}: ${event.errors.join('; ')}`);
+        logger.log(
+          'warn',
+          'llm',
+          `[llm] unusable ${event.purpose} conversation=${conversationId}: ${event.errors.join('; ')}`,
+        );
         break;
       case 'RequestRefused':
-        logger.log('warn', 'llm', `[llm] refused ${event.purpose} conversation=${conversationId}: ${event.reason}`);
+        logger.log(
+          'warn',
+          'llm',
+          `[llm] refused ${event.purpose} conversation=${conversationId}: ${event.reason}`,
+        );
         break;
       case 'ToolUsed':
-        logger.log('info', 'tools', `[tools] ${event.use.call.name} conversation=${conversationId} query=${JSON.stringify(event.use.arguments['query'] ?? '')}`);
+        logger.log(
+          'info',
+          'tools',
+          `[tools] ${event.use.call.name} conversation=${conversationId} query=${JSON.stringify(event.use.arguments['query'] ?? '')}`,
+        );
         break;
       default:
         break;

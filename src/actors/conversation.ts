@@ -6,7 +6,13 @@
  * I2 (appends carry the epoch of this actor's hold; a stale one ends it).
  */
 import type { InputsBase } from '../dialogue/conversation-record.ts';
-import { type ConversationCommand, decide, type DialogueContext, type Effect, effectsOf } from '../dialogue/conversation.ts';
+import {
+  type ConversationCommand,
+  decide,
+  type DialogueContext,
+  type Effect,
+  effectsOf,
+} from '../dialogue/conversation.ts';
 import {
   type ConversationEvent,
   type ConversationState,
@@ -85,15 +91,24 @@ export function conversation(
       encode: (state) => ({ version: CONVERSATION_SNAPSHOT_VERSION, state }),
       decode: decodeConversationSnapshot,
     },
-    restart: { maxRestarts: 4, withinMs: 600_000, backoffMinMs: 200, backoffMaxMs: 10_000, onGivenUp: 'stop' },
-    behave: (context, persistence) => createConversation({ ...options, worker, name, priority, held }, context, persistence),
+    restart: {
+      maxRestarts: 4,
+      withinMs: 600_000,
+      backoffMinMs: 200,
+      backoffMaxMs: 10_000,
+      onGivenUp: 'stop',
+    },
+    behave: (context, persistence) =>
+      createConversation({ ...options, worker, name, priority, held }, context, persistence),
   });
 }
 
 /** Events that hold what was paid for, and the end that the committer is told of. */
 function isPaidFor(event: ConversationEvent): boolean {
   if (event.type === 'ToolUsed') return event.use.call.name === 'web_search';
-  return event.type === 'ModelAnswered' || event.type === 'LateAnswerKept' || event.type === 'ConversationDropped';
+  return (
+    event.type === 'ModelAnswered' || event.type === 'LateAnswerKept' || event.type === 'ConversationDropped'
+  );
 }
 
 /** What a restart must not forget: a run that is being stopped pays for nothing more. */
@@ -153,7 +168,8 @@ function createConversation(
       if (events.some(isPaidFor)) await persistence.persist(events);
       else persistence.defer(events);
       logEvents(context.logger, persistence.state, events, conversationId);
-      for (const event of events) if (event.type === 'TurnAccepted' || event.type === 'VerdictGiven') tellTurnAccepted();
+      for (const event of events)
+        if (event.type === 'TurnAccepted' || event.type === 'VerdictGiven') tellTurnAccepted();
     }
     startEffects();
     reportDrained();
@@ -161,7 +177,8 @@ function createConversation(
 
   const tellTurnAccepted = (): void => {
     const wave = directory.waves.get(languageIndex);
-    if (wave !== undefined) context.tell(wave, { type: 'TurnAccepted', rank, turn: persistence.state.turns.length });
+    if (wave !== undefined)
+      context.tell(wave, { type: 'TurnAccepted', rank, turn: persistence.state.turns.length });
   };
 
   /** A failure that is nobody's fault but the moment's: this actor is restarted and asks again. */
@@ -195,11 +212,19 @@ function createConversation(
   const start = (effect: Effect): void => {
     switch (effect.type) {
       case 'GatherEvidence':
-        return context.pipe(gather(effect.evidence), (passages) => command({ type: 'TakeEvidence', step: effect.step, passages }), failed);
+        return context.pipe(
+          gather(effect.evidence),
+          (passages) => command({ type: 'TakeEvidence', step: effect.step, passages }),
+          failed,
+        );
       case 'AskModel':
         return askModel(effect);
       case 'CheckQuestion':
-        return context.pipe(checkQuestion(effect.questionKey), (finding) => command({ type: 'TakeQuestionCheck', step: effect.step, finding }), failed);
+        return context.pipe(
+          checkQuestion(effect.questionKey),
+          (finding) => command({ type: 'TakeQuestionCheck', step: effect.step, finding }),
+          failed,
+        );
       case 'UseTool':
         return useTool(effect);
       case 'HandOver':
@@ -209,21 +234,29 @@ function createConversation(
     }
   };
 
-  const lookUp = async (message: (replyTo: ReplyTo<SearchReply>) => RetrieverMessage): Promise<readonly Passage[]> => {
+  const lookUp = async (
+    message: (replyTo: ReplyTo<SearchReply>) => RetrieverMessage,
+  ): Promise<readonly Passage[]> => {
     invariant(directory.retriever !== null, 'a run has a retriever');
     const reply = await context.ask(directory.retriever, message, { timeoutMs: LOOK_UP_TIMEOUT_MS });
-    if (reply.type === 'failed') throw new DlgforgeError('retrieval', `The knowledge search failed: ${reply.message}`);
+    if (reply.type === 'failed')
+      throw new DlgforgeError('retrieval', `The knowledge search failed: ${reply.message}`);
     return reply.passages;
   };
   const search = (query: string, k: number) => lookUp((replyTo) => ({ type: 'Search', query, k, replyTo }));
 
   const gather = async (evidence: EvidenceRequest): Promise<readonly Passage[]> => {
-    const hits = evidence.query === null || evidence.query === '' ? [] : await search(evidence.query, evidence.hits);
-    const ids = offerOf(evidence, hits.map((hit) => hit.id));
+    const hits =
+      evidence.query === null || evidence.query === '' ? [] : await search(evidence.query, evidence.hits);
+    const ids = offerOf(
+      evidence,
+      hits.map((hit) => hit.id),
+    );
     const found = new Map(hits.map((hit) => [hit.id, hit]));
     const missing = ids.filter((id) => !found.has(id));
     if (missing.length > 0) {
-      for (const passage of await lookUp((replyTo) => ({ type: 'Fetch', ids: missing, replyTo }))) found.set(passage.id, passage);
+      for (const passage of await lookUp((replyTo) => ({ type: 'Fetch', ids: missing, replyTo })))
+        found.set(passage.id, passage);
     }
     return ids.flatMap((id) => found.get(id) ?? []);
   };
@@ -246,14 +279,21 @@ function createConversation(
         signal: context.signal,
         admission: AbortSignal.any([admission, context.signal]),
       });
-      if (result.type === 'refused') return command({ type: 'TakeRefusal', step, purpose, reason: result.reason });
+      if (result.type === 'refused')
+        return command({ type: 'TakeRefusal', step, purpose, reason: result.reason });
       return take(result.answer, options.usedName(request.role, result.answer.endpoint), null);
     };
-    context.pipe(call(), (message) => message, (error) => ({ type: 'CallFailed', error }));
+    context.pipe(
+      call(),
+      (message) => message,
+      (error) => ({ type: 'CallFailed', error }),
+    );
   };
 
   /** An answer that was paid for before. */
-  const journalled = async (seq: number): Promise<{ readonly answer: ModelAnswer; readonly usedName: string } | null> => {
+  const journalled = async (
+    seq: number,
+  ): Promise<{ readonly answer: ModelAnswer; readonly usedName: string } | null> => {
     const [stored] = await options.journal.pick(persistence.id, [seq]);
     if (stored === undefined) return null;
     const event = decodeConversationEvent(stored.event);
@@ -275,15 +315,25 @@ function createConversation(
       command({ type: 'TakeToolResult', step, callId: call.id, arguments: action.arguments, result });
     // What fails here is told to the model, which can answer without it (A8).
     const toolFailed = (error: unknown): ConversationMessage =>
-      isDlgforgeError(error, 'cancelled') ? failed(error) : taken({ error: error instanceof Error ? error.message : String(error) });
+      isDlgforgeError(error, 'cancelled')
+        ? failed(error)
+        : taken({ error: error instanceof Error ? error.message : String(error) });
     switch (action.type) {
       case 'answer':
         return context.tell(context.self, taken(action.result));
       case 'search':
-        return context.pipe(search(action.query, action.k), (passages) => taken(searchResult(action.query, passages)), toolFailed);
+        return context.pipe(
+          search(action.query, action.k),
+          (passages) => taken(searchResult(action.query, passages)),
+          toolFailed,
+        );
       case 'web':
         invariant(options.webSearch !== null, 'web search is offered only when it is there');
-        return context.pipe(options.webSearch.search(action.query, context.signal), (result) => taken({ ...result }), toolFailed);
+        return context.pipe(
+          options.webSearch.search(action.query, context.signal),
+          (result) => taken({ ...result }),
+          toolFailed,
+        );
       default:
         return unreachable(action);
     }
@@ -310,7 +360,8 @@ function createConversation(
 
   // An imported journal may end between two turns; any command goes on from there.
   const { type } = persistence.state.stage;
-  if (type === 'new' || type === 'between_turns') context.tell(context.self, command({ type: 'StartConversation' }));
+  if (type === 'new' || type === 'between_turns')
+    context.tell(context.self, command({ type: 'StartConversation' }));
   else startEffects();
   reportDrained();
   return { receive };

@@ -5,7 +5,13 @@
  *
  * Owns: the schedule, and how the run ends.
  */
-import { createSchedule, type LaneStart, type Rank, type Schedule, type ScheduleLimits } from '../dialogue/schedule.ts';
+import {
+  createSchedule,
+  type LaneStart,
+  type Rank,
+  type Schedule,
+  type ScheduleLimits,
+} from '../dialogue/schedule.ts';
 import { messageOf, unreachable } from '../kernel/errors.ts';
 import type { DatasetId, RunId } from '../kernel/ids.ts';
 import type { LeaseGrant, Store } from '../ports/store.ts';
@@ -54,7 +60,11 @@ export function coordinator(options: CoordinatorOptions): ActorDefinition<Coordi
     kind: 'coordinator',
     mailbox: { capacity: 65_536 },
     async start(context) {
-      const schedule = createSchedule(await laneStarts(options, held.failed), options.limits, options.turnCountOf);
+      const schedule = createSchedule(
+        await laneStarts(options, held.failed),
+        options.limits,
+        options.turnCountOf,
+      );
       return createCoordinator(options, held, schedule, context);
     },
   };
@@ -104,11 +114,17 @@ function createCoordinator(
   const nameOf = (rank: Rank): string => `${rank.index}/${rank.languageIndex}`;
 
   directory.coordinator = context.self;
-  const committerRef = context.spawn('committer', committer({ ...options, coordinator: context.self, frontier: () => schedule.frontier() }));
+  const committerRef = context.spawn(
+    'committer',
+    committer({ ...options, coordinator: context.self, frontier: () => schedule.frontier() }),
+  );
   directory.committer = committerRef;
   const waves = languages.map((language, languageIndex) => {
     const { runId, queue, totalSamples: target } = options;
-    const wave = context.spawn(`wave-${languageIndex}`, languageWave({ runId, queue, language, languageIndex, target }));
+    const wave = context.spawn(
+      `wave-${languageIndex}`,
+      languageWave({ runId, queue, language, languageIndex, target }),
+    );
     directory.waves.set(languageIndex, wave);
     return wave;
   });
@@ -145,7 +161,10 @@ function createCoordinator(
       const last = lastDrops.get(languageIndex);
       return `${languages[languageIndex]}: stopped at ${committed} of ${target} after ${consecutiveDrops} conversations in a row were dropped, the last one for ${last?.reason} (${last?.detail})`;
     });
-    return { type: 'failed', trouble: { code: 'run_failed', message: `${parts.join('; ')}. ${adviceFor([...lastDrops.values()])}` } };
+    return {
+      type: 'failed',
+      trouble: { code: 'run_failed', message: `${parts.join('; ')}. ${adviceFor([...lastDrops.values()])}` },
+    };
   };
 
   const end = (how: RunEnd): void => {
@@ -159,7 +178,9 @@ function createCoordinator(
     held.ending = how;
     phase = { type: 'draining', end: how, drained: false };
     const asks = options.workers.map((worker) =>
-      context.ask<WorkerMessage, 'drained'>(worker, (replyTo) => ({ type: 'DrainWorker', replyTo }), { timeoutMs: options.shutdownGraceMs }),
+      context.ask<WorkerMessage, 'drained'>(worker, (replyTo) => ({ type: 'DrainWorker', replyTo }), {
+        timeoutMs: options.shutdownGraceMs,
+      }),
     );
     context.pipe(
       Promise.all(asks),
@@ -175,7 +196,8 @@ function createCoordinator(
     if (conversation.outcome === 'dropped') lastDrops.set(rank.languageIndex, conversation);
     const progress = schedule.settle(rank, conversation.outcome);
     const wave = waves[rank.languageIndex];
-    if (wave !== undefined) context.tell(wave, { type: 'ConversationSettled', settled: conversation, progress });
+    if (wave !== undefined)
+      context.tell(wave, { type: 'ConversationSettled', settled: conversation, progress });
     context.tell(options.exporter, { type: 'CatchUp' });
     if (progress.ended === 'failed') giveUp(rank.languageIndex);
     goOn();
@@ -191,11 +213,15 @@ function createCoordinator(
     const views = await Promise.all(
       waves.map((wave) =>
         // A wave that is being restarted has nothing to show; a look at the run must not disturb it.
-        context.ask<WaveMessage, WaveView>(wave, (reply) => ({ type: 'GetWaveView', replyTo: reply })).catch(() => null),
+        context
+          .ask<WaveMessage, WaveView>(wave, (reply) => ({ type: 'GetWaveView', replyTo: reply }))
+          .catch(() => null),
       ),
     );
     context.reply(replyTo, {
-      languages: schedule.progress().map((progress, i) => ({ ...progress, open: views[i]?.open ?? 0, turns: views[i]?.turns ?? 0 })),
+      languages: schedule
+        .progress()
+        .map((progress, i) => ({ ...progress, open: views[i]?.open ?? 0, turns: views[i]?.turns ?? 0 })),
       open: schedule.openCount,
       waiting: schedule.waitingCount,
     });
@@ -223,7 +249,12 @@ function createCoordinator(
         case 'StopRun':
           return drain({ type: 'interrupted' });
         case 'WorkersDrained':
-          if (message.error !== null) context.logger.log('warn', 'run', `[run] calls in flight were cut off: ${messageOf(message.error)}`);
+          if (message.error !== null)
+            context.logger.log(
+              'warn',
+              'run',
+              `[run] calls in flight were cut off: ${messageOf(message.error)}`,
+            );
           if (phase.type === 'draining') phase = { ...phase, drained: true };
           return goOn();
         case 'GetRunView':
@@ -241,7 +272,8 @@ function adviceFor(drops: readonly SettledConversation[]): string {
   if (reasons.has('dedup_exhausted')) {
     return 'The model keeps asking questions that are already in the dataset: add documents, raise coverage.question_dedup_retries or the temperature of the user role, or lower run.total_samples; then run the same command again.';
   }
-  if (reasons.has('model_refused')) return 'The endpoint refuses these requests: see logs/llm.log, change the model or its settings, then run the same command again.';
+  if (reasons.has('model_refused'))
+    return 'The endpoint refuses these requests: see logs/llm.log, change the model or its settings, then run the same command again.';
   if (reasons.has('crashed')) return 'See logs/run.log for the failure, then run the same command again.';
   return 'The model does not answer with the JSON that is asked for: see logs/llm.log, choose a model that can, or raise llm.agents.<role>.max_tokens; then run the same command again.';
 }

@@ -41,7 +41,8 @@ export function exporter(options: ExporterOptions): ActorDefinition<ExporterMess
         }
         lastError = error;
         if (wanted) return waiting.length > 0 ? write() : pause();
-        for (const replyTo of waiting) context.reply(replyTo, { error: error === null ? null : messageOf(error) });
+        for (const replyTo of waiting)
+          context.reply(replyTo, { error: error === null ? null : messageOf(error) });
         waiting = [];
       };
 

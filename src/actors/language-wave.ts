@@ -32,12 +32,26 @@ export function languageWave(options: WaveOptions): ActorDefinition<WaveMessage>
       const settled = (conversation: SettledConversation, progress: LanguageProgress): void => {
         open.delete(conversation.rank.index);
         if (conversation.outcome === 'committed') {
-          say('info', `[samples] ${language}: ${conversation.conversationId} committed, ${progress.committed}/${progress.target}`);
+          say(
+            'info',
+            `[samples] ${language}: ${conversation.conversationId} committed, ${progress.committed}/${progress.target}`,
+          );
         } else {
-          say('warn', `[samples] ${language}: ${conversation.conversationId} dropped: ${conversation.reason} (${conversation.detail})`);
+          say(
+            'warn',
+            `[samples] ${language}: ${conversation.conversationId} dropped: ${conversation.reason} (${conversation.detail})`,
+          );
         }
-        if (progress.ended === 'reached') say('info', `[language] ${language}: done, ${progress.committed}/${progress.target}, dropped ${progress.dropped}`);
-        if (progress.ended === 'failed') say('warn', `[language] ${language}: given up after ${progress.consecutiveDrops} drops in a row at ${progress.committed}/${progress.target}`);
+        if (progress.ended === 'reached')
+          say(
+            'info',
+            `[language] ${language}: done, ${progress.committed}/${progress.target}, dropped ${progress.dropped}`,
+          );
+        if (progress.ended === 'failed')
+          say(
+            'warn',
+            `[language] ${language}: given up after ${progress.consecutiveDrops} drops in a row at ${progress.committed}/${progress.target}`,
+          );
       };
 
       return {
@@ -45,7 +59,12 @@ export function languageWave(options: WaveOptions): ActorDefinition<WaveMessage>
           switch (message.type) {
             case 'OpenConversation':
               open.add(message.rank.index);
-              return options.queue.publish({ runId, languageIndex, index: message.rank.index, priority: message.priority });
+              return options.queue.publish({
+                runId,
+                languageIndex,
+                index: message.rank.index,
+                priority: message.priority,
+              });
             case 'TurnAccepted':
               turns += 1;
               return;

@@ -61,8 +61,17 @@ export interface HandOver {
 }
 
 export type CommitterMessage =
-  | { readonly type: 'CheckQuestion'; readonly rank: Rank; readonly questionKey: string; readonly replyTo: ReplyTo<QuestionFinding> }
-  | { readonly type: 'QuestionsLookedUp'; readonly batch: readonly Extract<CommitterMessage, { type: 'CheckQuestion' }>[]; readonly known: ReadonlySet<string> }
+  | {
+      readonly type: 'CheckQuestion';
+      readonly rank: Rank;
+      readonly questionKey: string;
+      readonly replyTo: ReplyTo<QuestionFinding>;
+    }
+  | {
+      readonly type: 'QuestionsLookedUp';
+      readonly batch: readonly Extract<CommitterMessage, { type: 'CheckQuestion' }>[];
+      readonly known: ReadonlySet<string>;
+    }
   | { readonly type: 'LookUpFailed'; readonly error: unknown }
   | HandOver
   /** Its turn in the rank order has come. */
@@ -80,7 +89,11 @@ export interface WaveView {
 export type WaveMessage =
   | { readonly type: 'OpenConversation'; readonly rank: Rank; readonly priority: number }
   | { readonly type: 'TurnAccepted'; readonly rank: Rank; readonly turn: number }
-  | { readonly type: 'ConversationSettled'; readonly settled: SettledConversation; readonly progress: LanguageProgress }
+  | {
+      readonly type: 'ConversationSettled';
+      readonly settled: SettledConversation;
+      readonly progress: LanguageProgress;
+    }
   | { readonly type: 'GetWaveView'; readonly replyTo: ReplyTo<WaveView> };
 
 // ---- coordinator --------------------------------------------------------------------------------
@@ -123,7 +136,12 @@ export type SearchReply =
   | { readonly type: 'failed'; readonly message: string };
 
 export type RetrieverMessage =
-  | { readonly type: 'Search'; readonly query: string; readonly k: number; readonly replyTo: ReplyTo<SearchReply> }
+  | {
+      readonly type: 'Search';
+      readonly query: string;
+      readonly k: number;
+      readonly replyTo: ReplyTo<SearchReply>;
+    }
   | { readonly type: 'Fetch'; readonly ids: readonly string[]; readonly replyTo: ReplyTo<SearchReply> }
   | { readonly type: 'LookUpDone'; readonly replyTo: ReplyTo<SearchReply>; readonly reply: SearchReply };
 

@@ -42,7 +42,11 @@ export function retriever(options: RetrieverOptions): ActorDefinition<RetrieverM
           context.pipe(
             run(lookUp),
             (reply) => ({ type: 'LookUpDone', replyTo, reply }),
-            (error) => ({ type: 'LookUpDone', replyTo, reply: { type: 'failed', message: messageOf(error) } }),
+            (error) => ({
+              type: 'LookUpDone',
+              replyTo,
+              reply: { type: 'failed', message: messageOf(error) },
+            }),
           );
         }
       };

@@ -53,7 +53,11 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
 
       // A delivery has functions and is this process's own, so it comes in by a pipe and not as a message.
       const consumer = options.queue.consume(options.capacity, (delivery) =>
-        context.pipe(Promise.resolve(delivery), (ready) => ({ type: 'TakeWork', delivery: ready }), neverFails),
+        context.pipe(
+          Promise.resolve(delivery),
+          (ready) => ({ type: 'TakeWork', delivery: ready }),
+          neverFails,
+        ),
       );
 
       const take = (delivery: Delivery): void => {
@@ -62,7 +66,7 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
         const name = `${languageIndex}-${index}`;
         const actor = context.spawn(name, conversation(options, delivery.item, context.self, name));
         inHand.set(name, { delivery, actor });
-        context.watch(actor as ActorRef<never>, (terminated) => ({ type: 'ConversationEnded', name, terminated }));
+        context.watch(actor, (terminated) => ({ type: 'ConversationEnded', name, terminated }));
         if (awaitingDrain !== null) context.tell(actor, { type: 'Drain' });
       };
 
@@ -74,7 +78,11 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
         if (terminated.reason === 'stopped') return held.delivery.ack();
         const { error } = terminated;
         if (isDlgforgeError(error, 'stale_epoch')) {
-          context.logger.log('warn', 'run', `[worker] conversation ${name} went on elsewhere: ${messageOf(error)}`);
+          context.logger.log(
+            'warn',
+            'run',
+            `[worker] conversation ${name} went on elsewhere: ${messageOf(error)}`,
+          );
           return held.delivery.release();
         }
         if (isDlgforgeError(error) && RUN_LEVEL_CODES.has(error.code)) {
@@ -97,7 +105,11 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
           ledger: [],
           outcome: { type: 'dropped', reason: 'crashed', detail: messageOf(error) },
         };
-        context.logger.log('error', 'run', `[worker] ${handOver.conversationId} failed again and again: ${messageOf(error)}`);
+        context.logger.log(
+          'error',
+          'run',
+          `[worker] ${handOver.conversationId} failed again and again: ${messageOf(error)}`,
+        );
         const { committer } = options.directory;
         if (committer !== null) context.tell(committer, handOver);
       };
@@ -126,11 +138,12 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
       const conversationDrained = (name: string): void => {
         drained(name);
         const held = inHand.get(name);
-        if (held !== undefined && left.has(held.delivery.item.languageIndex)) void context.stop(held.actor as ActorRef<never>);
+        if (held !== undefined && left.has(held.delivery.item.languageIndex)) void context.stop(held.actor);
       };
 
       const drained = (name: string): void => {
-        if (undrained.delete(name) && undrained.size === 0 && awaitingDrain !== null) context.reply(awaitingDrain, 'drained');
+        if (undrained.delete(name) && undrained.size === 0 && awaitingDrain !== null)
+          context.reply(awaitingDrain, 'drained');
       };
 
       return {

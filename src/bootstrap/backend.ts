@@ -36,20 +36,33 @@ export async function openBackend(options: BackendOptions): Promise<Backend> {
       'This release does not start vLLM servers itself. Start them with `vllm serve`, list their addresses in llm.routing.endpoints, and set llm.backend: vllm_attach.',
     );
   }
-  const rehearsal = config.llm.backend === 'rehearsal' ? await startRehearsal(rehearsalOptions(config)) : null;
+  const rehearsal =
+    config.llm.backend === 'rehearsal' ? await startRehearsal(rehearsalOptions(config)) : null;
   try {
     const plan = planEndpoints({
-      agents: Object.fromEntries(ROLES.map((role) => [role, agentEntry(config, role, rehearsal)])) as Record<Role, AgentEntry>,
-      endpoints: rehearsal === null ? config.llm.routing.endpoints.map((endpoint) => endpointEntry(config, endpoint)) : [],
+      agents: Object.fromEntries(ROLES.map((role) => [role, agentEntry(config, role, rehearsal)])) as Record<
+        Role,
+        AgentEntry
+      >,
+      endpoints:
+        rehearsal === null
+          ? config.llm.routing.endpoints.map((endpoint) => endpointEntry(config, endpoint))
+          : [],
       activeRoles: roles,
       maxInFlight: maxInFlightOf(config, null),
       roleKey: (role): RevealKey => (rehearsal === null ? () => keys[role]?.reveal() ?? null : noKey),
-      variable: (name): RevealKey => () => readSecret(environment, name)?.reveal() ?? null,
+      variable:
+        (name): RevealKey =>
+        () =>
+          readSecret(environment, name)?.reveal() ?? null,
     });
     for (const note of plan.notes) logger.log('info', 'llm', `[llm] ${note}`);
     const { capabilities } = options;
     // The rehearsal has another port in every process; it stays one endpoint in the books.
-    const endpoints = rehearsal === null ? plan.endpoints : plan.endpoints.map((endpoint) => ({ ...endpoint, name: 'rehearsal' }));
+    const endpoints =
+      rehearsal === null
+        ? plan.endpoints
+        : plan.endpoints.map((endpoint) => ({ ...endpoint, name: 'rehearsal' }));
     const port = createModelPort({ endpoints, roles: plan.roles, capabilities, logger });
     return {
       port,
@@ -71,7 +84,13 @@ export function secretsOf(loaded: LoadedConfig, keys: Readonly<Record<AgentRole,
   const endpoints = [config.llm.routing, ...ROLES.map((role) => config.llm.agents[role].routing)].flatMap(
     (routing) => routing.endpoints ?? [],
   );
-  const named = [embeddings.api_key_env, reranker.api_key_env, 'SERPER_API_KEY', 'HF_TOKEN', ...endpoints.map((endpoint) => endpoint.api_key_env)];
+  const named = [
+    embeddings.api_key_env,
+    reranker.api_key_env,
+    'SERPER_API_KEY',
+    'HF_TOKEN',
+    ...endpoints.map((endpoint) => endpoint.api_key_env),
+  ];
   return [
     ...ROLES.map((role) => keys[role]?.reveal()),
     ...endpoints.map((endpoint) => endpoint.api_key?.reveal()),
@@ -88,9 +107,19 @@ function rehearsalOptions(config: Config) {
 /** In a rehearsal every role goes to the rehearsal server, whatever else the configuration says of it. */
 function agentEntry(config: Config, role: Role, rehearsal: Rehearsal | null): AgentEntry {
   const agent = config.llm.agents[role];
-  const entry = { ...agent, model: modelOf(config, role), routing: { endpoints: agent.routing.endpoints?.map((e) => endpointEntry(config, e)) ?? null } };
+  const entry = {
+    ...agent,
+    model: modelOf(config, role),
+    routing: { endpoints: agent.routing.endpoints?.map((e) => endpointEntry(config, e)) ?? null },
+  };
   if (rehearsal === null) return entry;
-  return { ...entry, provider: 'rehearsal', model: config.llm.rehearsal.model, base_url: `${rehearsal.url}/v1`, routing: { endpoints: null } };
+  return {
+    ...entry,
+    provider: 'rehearsal',
+    model: config.llm.rehearsal.model,
+    base_url: `${rehearsal.url}/v1`,
+    routing: { endpoints: null },
+  };
 }
 
 function endpointEntry(config: Config, endpoint: EndpointConfig): EndpointEntry {

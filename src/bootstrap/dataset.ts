@@ -42,10 +42,17 @@ export async function openDataset(
   if (dataset.adopted) return dataset;
   const ledger = await readLedger(join(outputDir, LEDGER_FILE));
   for (const { number, reason } of ledger.badLines) {
-    logger.log('warn', 'run', `[ledger] ${LEDGER_FILE} line ${number} is not an entry (${reason}); it stays in the file and counts for nothing`);
+    logger.log(
+      'warn',
+      'run',
+      `[ledger] ${LEDGER_FILE} line ${number} is not an entry (${reason}); it stays in the file and counts for nothing`,
+    );
   }
-  const entries = ledger.entries.map((entry) => (entry.key !== null && notAdopted.has(entry.key) ? { ...entry, key: null } : entry));
+  const entries = ledger.entries.map((entry) =>
+    entry.key !== null && notAdopted.has(entry.key) ? { ...entry, key: null } : entry,
+  );
   await store.adopt(id, entries);
-  if (entries.length > 0) logger.log('info', 'run', `[ledger] ${entries.length} earlier questions taken in from ${LEDGER_FILE}`);
+  if (entries.length > 0)
+    logger.log('info', 'run', `[ledger] ${entries.length} earlier questions taken in from ${LEDGER_FILE}`);
   return { ...dataset, adopted: true };
 }

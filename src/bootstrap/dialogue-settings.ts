@@ -34,8 +34,14 @@ export function dialogueSettings(
       dedupRetries: coverage.question_dedup_retries,
     },
     recentQuestions: run.memory.recentQuestions,
-    userPersonas: (assets.personas?.user ?? []).map((persona) => ({ id: persona.id, text: personaText(persona) })),
-    assistantPersonas: (assets.personas?.assistant ?? []).map((persona) => ({ id: persona.id, text: personaText(persona) })),
+    userPersonas: (assets.personas?.user ?? []).map((persona) => ({
+      id: persona.id,
+      text: personaText(persona),
+    })),
+    assistantPersonas: (assets.personas?.assistant ?? []).map((persona) => ({
+      id: persona.id,
+      text: personaText(persona),
+    })),
     judge: judgesOnline(config) ? { granularity: judge.granularity, reasons: judge.reasons } : null,
     topK: tools.retrieval.top_k,
     webSearch: tools.web_search.enabled,
@@ -55,18 +61,27 @@ export function languageSources(
     documents: documentGroups(documents, memory, language),
     seeds: (seeds[languageIndex] ?? []).map((topic) => ({
       id: topic.topic,
-      items: topic.questions.map((question) => ({ id: question, uses: seedUses.get(legacyQuestionHash(question)) ?? 0 })),
+      items: topic.questions.map((question) => ({
+        id: question,
+        uses: seedUses.get(legacyQuestionHash(question)) ?? 0,
+      })),
     })),
   }));
 }
 
-function documentGroups(documents: readonly DocumentEntry[], memory: DatasetMemory, language: string): DealGroup[] {
+function documentGroups(
+  documents: readonly DocumentEntry[],
+  memory: DatasetMemory,
+  language: string,
+): DealGroup[] {
   const byPassage = new Map<string, number>();
   const byForeignPassage = new Map<string, number>();
   const known = new Set(documents.flatMap((document) => document.passageIds));
   for (const use of memory.passageUses) {
     if (use.language !== null && use.language !== language) continue;
-    const [counts, key] = known.has(use.passageId) ? [byPassage, use.passageId] : [byForeignPassage, use.source];
+    const [counts, key] = known.has(use.passageId)
+      ? [byPassage, use.passageId]
+      : [byForeignPassage, use.source];
     counts.set(key, (counts.get(key) ?? 0) + use.uses);
   }
   // Uses of passages that no longer exist (0.1.0's chunks, a changed file) count for their document, one

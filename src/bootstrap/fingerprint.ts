@@ -9,12 +9,21 @@ import type { DialogueAssets } from './assets.ts';
 
 export type Fingerprint = Readonly<Record<string, string>>;
 
-export function fingerprintOf(config: Config, assets: DialogueAssets, knowledgeFingerprint: string): Fingerprint {
+export function fingerprintOf(
+  config: Config,
+  assets: DialogueAssets,
+  knowledgeFingerprint: string,
+): Fingerprint {
   const { run, coverage, tools, judge, llm } = config;
   const settings: Record<string, unknown> = {
     'run.seed': run.seed,
     'run.target_languages': run.target_languages,
-    'run.turns': { min: run.turns.min, max: run.turns.max, distribution: run.turns.distribution, mean: run.turns.mean },
+    'run.turns': {
+      min: run.turns.min,
+      max: run.turns.max,
+      distribution: run.turns.distribution,
+      mean: run.turns.mean,
+    },
     'run.data.seeding.question': run.data.seeding.question,
     'run.data.seeding.topics.probability': run.data.seeding.topics.probability,
     'run.data.seeding.topics (the questions)': assets.seedsHash,
@@ -30,7 +39,14 @@ export function fingerprintOf(config: Config, assets: DialogueAssets, knowledgeF
   };
   for (const role of rolesFor(config, 'run')) {
     const { provider, temperature, max_tokens, top_p, extra } = llm.agents[role];
-    settings[`llm.agents.${role}`] = { provider, model: modelOf(config, role), temperature, max_tokens, top_p, extra };
+    settings[`llm.agents.${role}`] = {
+      provider,
+      model: modelOf(config, role),
+      temperature,
+      max_tokens,
+      top_p,
+      extra,
+    };
   }
   if (llm.backend === 'rehearsal') settings['llm.rehearsal.seed'] = llm.rehearsal.seed;
   return Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, canonicalJson(value)]));

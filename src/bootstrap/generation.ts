@@ -6,7 +6,14 @@ import { createRouterClient, endpointRouter } from '../actors/endpoint-router/ac
 import { createModelCalls, type ModelCalls } from '../actors/endpoint-router/model-calls.ts';
 import type { Strategy } from '../actors/endpoint-router/choose.ts';
 import { exporter } from '../actors/exporter.ts';
-import type { CoordinatorMessage, ExporterMessage, RunEnd, RunTrouble, RunView, WorkerMessage } from '../actors/messages.ts';
+import type {
+  CoordinatorMessage,
+  ExporterMessage,
+  RunEnd,
+  RunTrouble,
+  RunView,
+  WorkerMessage,
+} from '../actors/messages.ts';
 import { retriever } from '../actors/retriever.ts';
 import { createActorSystem } from '../actors/runtime/actor-system.ts';
 import type { ActorInfo, ActorRef } from '../actors/runtime/types.ts';
@@ -58,16 +65,19 @@ export interface Generation {
   readonly end: Promise<RunEnd>;
   /** Admits nothing more; what is in flight may finish within the grace. */
   stop(): void;
-  view(): Promise<RunView>;
+  readonly view: () => Promise<RunView>;
   readonly calls: ModelCalls;
-  actors(): readonly ActorInfo[];
+  readonly actors: () => readonly ActorInfo[];
   /** Brings the files up to date. @throws DlgforgeError `output`. */
-  flush(): Promise<void>;
+  readonly flush: () => Promise<void>;
   close(): Promise<void>;
 }
 
 function troubleOf(error: unknown): RunTrouble {
-  return { code: error instanceof DlgforgeError ? error.code : 'run_failed', message: `${messageOf(error)} (see logs/run.log)` };
+  return {
+    code: error instanceof DlgforgeError ? error.code : 'run_failed',
+    message: `${messageOf(error)} (see logs/run.log)`,
+  };
 }
 
 const NODE = 'local';
@@ -93,7 +103,11 @@ export function startGeneration(options: GenerationOptions): Generation {
 
   const router = system.spawn(
     'endpoint-router',
-    endpointRouter({ endpoints: port.endpoints, strategy: options.strategy, roleStrategies: options.roleStrategies }),
+    endpointRouter({
+      endpoints: port.endpoints,
+      strategy: options.strategy,
+      roleStrategies: options.roleStrategies,
+    }),
   );
   const calls = createModelCalls({
     router: createRouterClient({ messenger: system, router, name: NODE }),
@@ -103,7 +117,10 @@ export function startGeneration(options: GenerationOptions): Generation {
     patienceMs: options.patienceMs,
     ...(options.random === undefined ? {} : { random: options.random }),
   });
-  const exporterRef = system.spawn('exporter', exporter({ catchUp: options.project, pauseMs: EXPORT_PAUSE_MS }));
+  const exporterRef = system.spawn(
+    'exporter',
+    exporter({ catchUp: options.project, pauseMs: EXPORT_PAUSE_MS }),
+  );
 
   const waitingMax = Math.max(WAITING_MIN, WAITING_PER_OPEN * batchSize);
   const window = batchSize + waitingMax;
@@ -154,7 +171,7 @@ export function startGeneration(options: GenerationOptions): Generation {
     }),
   );
   for (const ref of [coordinatorRef, router, exporterRef, directory.retriever, ...workers]) {
-    system.watch(ref as ActorRef<never>, ({ reason, error }) => {
+    system.watch(ref, ({ reason, error }) => {
       if (reason !== 'stopped') ended({ type: 'failed', trouble: troubleOf(error) });
     });
   }
@@ -163,7 +180,8 @@ export function startGeneration(options: GenerationOptions): Generation {
     end,
     calls,
     stop: () => system.tell<CoordinatorMessage>(coordinatorRef, { type: 'StopRun' }),
-    view: () => system.ask<CoordinatorMessage, RunView>(coordinatorRef, (replyTo) => ({ type: 'GetRunView', replyTo })),
+    view: () =>
+      system.ask<CoordinatorMessage, RunView>(coordinatorRef, (replyTo) => ({ type: 'GetRunView', replyTo })),
     actors: () => system.tree(),
     async flush() {
       const { error } = await system.ask<ExporterMessage, { readonly error: string | null }>(

@@ -92,12 +92,19 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
   return { record: stored, plan: stored.plan as StoredPlan, resumed: true };
 }
 
-async function createRun({ store, wanted, earlier, dataset, config, fingerprint }: OpenRunOptions): Promise<OpenedRun> {
+async function createRun({
+  store,
+  wanted,
+  earlier,
+  dataset,
+  config,
+  fingerprint,
+}: OpenRunOptions): Promise<OpenedRun> {
   const memory = await store.memory(dataset.id, RECENT_QUESTIONS);
   const plan: StoredPlan = earlier === null ? { memory } : { memory, earlier };
   const record = await store.createRun({
     id: wanted.id,
-    datasetId: dataset.id as DatasetId,
+    datasetId: dataset.id,
     config: withoutSecrets(config),
     fingerprint,
     plan,

@@ -73,7 +73,11 @@ export async function reportRun(options: ReportOptions): Promise<RunReport> {
   const [stored, models] = await Promise.all([store.runCounts(runId), store.callTotals(runId)]);
   const counts = withEarlier(stored, options.earlier);
   const languages = project.config.run.target_languages.map((language, languageIndex) =>
-    languageReport(language, samplesPerLanguage(project.config), counts.find((count) => count.languageIndex === languageIndex)),
+    languageReport(
+      language,
+      samplesPerLanguage(project.config),
+      counts.find((count) => count.languageIndex === languageIndex),
+    ),
   );
   const sum = (of: (row: CallTotals) => number): number => models.reduce((total, row) => total + of(row), 0);
   return {
@@ -92,7 +96,10 @@ export async function reportRun(options: ReportOptions): Promise<RunReport> {
     models,
     retries: stats.retries,
     endpoints: stats.endpoints,
-    judge: project.config.judge.enabled && project.config.judge.mode === 'online' ? await judgeReport(store, dataset, runId) : null,
+    judge:
+      project.config.judge.enabled && project.config.judge.mode === 'online'
+        ? await judgeReport(store, dataset, runId)
+        : null,
     wallMs: options.wallMs,
     outputDir: project.folders.output,
     logsDir: project.folders.logs,
@@ -100,7 +107,11 @@ export async function reportRun(options: ReportOptions): Promise<RunReport> {
   };
 }
 
-export function languageReport(language: string, target: number, counts: RunCounts | undefined): LanguageReport {
+export function languageReport(
+  language: string,
+  target: number,
+  counts: RunCounts | undefined,
+): LanguageReport {
   return {
     language,
     target,

@@ -76,7 +76,8 @@ export async function runLocally(project: Project, options: RunOptions): Promise
   await using cleanUp = new AsyncDisposableStack();
   observer.status('indexing the knowledge folder');
   const knowledge = await openKnowledge(project, {
-    onProgress: ({ done, total }) => observer.status(`indexing the knowledge folder: ${done} of ${total} documents`),
+    onProgress: ({ done, total }) =>
+      observer.status(`indexing the knowledge folder: ${done} of ${total} documents`),
     signal: options.stop,
   });
   cleanUp.defer(() => knowledge.close());
@@ -94,12 +95,26 @@ export async function runLocally(project: Project, options: RunOptions): Promise
   );
   cleanUp.defer(() => hold.release());
   const legacy = await legacyOf(project, wanted);
-  if (wanted.stored === null && wanted.mustExist && (legacy?.stateCount ?? 0) === 0) throw unknownRun(wanted.id, folders.output);
+  if (wanted.stored === null && wanted.mustExist && (legacy?.stateCount ?? 0) === 0)
+    throw unknownRun(wanted.id, folders.output);
   const dataset = await openDataset(store, datasetId, folders.output, logger, legacy?.unfinishedQuestions);
   if (legacy !== null) await takeOverLegacyRun(project, store, legacy);
   const fingerprint = fingerprintOf(config, assets, knowledge.retriever.info.fingerprint);
-  const run = await openRun({ ...options, store, wanted, earlier: legacy?.earlier ?? null, dataset, lease: hold.lease, config, fingerprint });
-  const settings = dialogueSettings(config, assets, { id: run.record.id, ordinal: run.record.ordinal, memory: run.plan.memory });
+  const run = await openRun({
+    ...options,
+    store,
+    wanted,
+    earlier: legacy?.earlier ?? null,
+    dataset,
+    lease: hold.lease,
+    config,
+    fingerprint,
+  });
+  const settings = dialogueSettings(config, assets, {
+    id: run.record.id,
+    ordinal: run.record.ordinal,
+    memory: run.plan.memory,
+  });
   const inputs = inputsBase(config);
   const files = await openFiles(project, { store, dataset, runId: run.record.id, inputs });
   cleanUp.defer(() => files.close());
@@ -112,7 +127,19 @@ export async function runLocally(project: Project, options: RunOptions): Promise
   observer.status(null);
 
   const startedAtMs = Date.now();
-  const generation = generate({ project, store, dataset, knowledge, assets, settings, inputs, files, backend, run, lease: hold.lease });
+  const generation = generate({
+    project,
+    store,
+    dataset,
+    knowledge,
+    assets,
+    settings,
+    inputs,
+    files,
+    backend,
+    run,
+    lease: hold.lease,
+  });
   cleanUp.defer(() => generation.close());
   const { calls } = generation;
   observer.started({
@@ -131,22 +158,49 @@ export async function runLocally(project: Project, options: RunOptions): Promise
   observer.status('writing the files');
   const stats = await calls.stats();
   await generation.flush();
-  await store.setRunStatus(run.record.id, hold.lease, statusOf(end), end.type === 'failed' ? end.trouble.message : null);
+  await store.setRunStatus(
+    run.record.id,
+    hold.lease,
+    statusOf(end),
+    end.type === 'failed' ? end.trouble.message : null,
+  );
   await files.writeState(end.type === 'completed' ? 'completed' : 'in_progress');
   observer.status(null);
   const earlier = run.plan.earlier ?? [];
-  const report = await reportRun({ project, store, dataset, runId: run.record.id, earlier, end, stats, resumed: run.resumed, wallMs: Date.now() - startedAtMs });
-  logger.log('info', 'run', `[samples] Completed generation languages=${settings.languages.length} target_per_language=${samplesPerLanguage(config)} total_generated=${report.conversations} status=${end.type}`);
+  const report = await reportRun({
+    project,
+    store,
+    dataset,
+    runId: run.record.id,
+    earlier,
+    end,
+    stats,
+    resumed: run.resumed,
+    wallMs: Date.now() - startedAtMs,
+  });
+  logger.log(
+    'info',
+    'run',
+    `[samples] Completed generation languages=${settings.languages.length} target_per_language=${samplesPerLanguage(config)} total_generated=${report.conversations} status=${end.type}`,
+  );
   return report;
 }
 
 /** What 0.1.0 left of a run that this store does not know; null when there is nothing. */
 async function legacyOf({ config, folders }: Project, { legacy }: WantedRun): Promise<LegacyImport | null> {
   if (legacy === null) return null;
-  return await readLegacyImport({ outputDir: folders.output, run: legacy, languages: languageTags(config.run.target_languages) });
+  return await readLegacyImport({
+    outputDir: folders.output,
+    run: legacy,
+    languages: languageTags(config.run.target_languages),
+  });
 }
 
-async function takeOverLegacyRun({ folders, logger }: Project, store: Store, legacy: LegacyImport): Promise<void> {
+async function takeOverLegacyRun(
+  { folders, logger }: Project,
+  store: Store,
+  legacy: LegacyImport,
+): Promise<void> {
   logger.log('info', 'run', `[import] ${legacy.summary}`);
   for (const notice of legacy.notices) logger.log('warn', 'run', `[import] ${notice}`);
   await journalImport(store.journal, legacy);
@@ -189,7 +243,7 @@ function generate(parts: Parts): Generation {
     batchSize: settingsOfRun.batch_size,
     consecutiveDropsMax: settingsOfRun.max_consecutive_drops,
     port: parts.backend.port,
-    strategy: llm.routing.strategy as Strategy,
+    strategy: llm.routing.strategy,
     roleStrategies: roleStrategies(config),
     retriever: knowledge.retriever,
     webSearch: knowledge.webSearch,
@@ -201,9 +255,13 @@ function generate(parts: Parts): Generation {
   });
 }
 
-function roleStrategies(config: Project['config']): Partial<Record<'user' | 'assistant' | 'judge', Strategy>> {
+function roleStrategies(
+  config: Project['config'],
+): Partial<Record<'user' | 'assistant' | 'judge', Strategy>> {
   const { user, assistant, judge } = config.llm.agents;
-  const entries = Object.entries({ user, assistant, judge }).filter(([, agent]) => agent.routing.strategy !== null);
+  const entries = Object.entries({ user, assistant, judge }).filter(
+    ([, agent]) => agent.routing.strategy !== null,
+  );
   return Object.fromEntries(entries.map(([role, agent]) => [role, agent.routing.strategy as Strategy]));
 }
 
@@ -224,4 +282,3 @@ function noClusterYet(): DlgforgeError {
     'run.distributed.enabled is true, but this release runs in one process. Set run.distributed.enabled: false (DISTRIBUTED_ENABLED=false).',
   );
 }
-

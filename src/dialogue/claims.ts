@@ -25,7 +25,8 @@ export function createClaims(): Claims {
       const holders = ranksByKey.get(key) ?? [];
       const lower = holders.filter((holder) => compareRanks(holder, rank) < 0).sort(compareRanks)[0];
       if (lower !== undefined) return lower;
-      if (!holders.some((holder) => compareRanks(holder, rank) === 0)) ranksByKey.set(key, [...holders, rank]);
+      if (!holders.some((holder) => compareRanks(holder, rank) === 0))
+        ranksByKey.set(key, [...holders, rank]);
       const own = keysByRank.get(nameOf(rank)) ?? new Set();
       keysByRank.set(nameOf(rank), own.add(key));
       return null;

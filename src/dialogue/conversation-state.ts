@@ -107,7 +107,12 @@ export type Stage =
   | ({ readonly type: 'rejected' } & OpenTurn)
   | ({ readonly type: 'answering'; readonly exchange: Exchange } & OpenAnswer)
   | ({ readonly type: 'using_tools'; readonly pending: PendingTools } & OpenAnswer)
-  | ({ readonly type: 'judging'; readonly exchange: Exchange; readonly answer: AnswerOutput; readonly judgeSeqs: readonly number[] } & OpenAnswer)
+  | ({
+      readonly type: 'judging';
+      readonly exchange: Exchange;
+      readonly answer: AnswerOutput;
+      readonly judgeSeqs: readonly number[];
+    } & OpenAnswer)
   | { readonly type: 'judging_conversation'; readonly exchange: Exchange }
   | { readonly type: 'ready'; readonly outcome: Outcome }
   | { readonly type: 'settled' };
@@ -140,19 +145,45 @@ export type Purpose = 'question' | 'answer' | 'verdict' | 'conversation_verdict'
 
 export type ConversationEvent =
   /** `agents`: who made the turns that were taken over from 0.1.0. */
-  | { readonly type: 'ConversationStarted'; readonly plan: ConversationPlan; readonly agents?: ConversationState['agents'] }
+  | {
+      readonly type: 'ConversationStarted';
+      readonly plan: ConversationPlan;
+      readonly agents?: ConversationState['agents'];
+    }
   | { readonly type: 'TurnOpened'; readonly turn: number; readonly attempt: number; readonly plan: TurnPlan }
   | { readonly type: 'EvidenceGathered'; readonly passages: readonly Passage[] }
   /** The request of the answer that follows it. */
   | { readonly type: 'RequestSent'; readonly requestKey: string; readonly request: StoredRequest }
-  | { readonly type: 'ModelAnswered'; readonly purpose: Purpose; readonly requestKey: string; readonly usedName: string; readonly answer: ModelAnswer }
+  | {
+      readonly type: 'ModelAnswered';
+      readonly purpose: Purpose;
+      readonly requestKey: string;
+      readonly usedName: string;
+      readonly answer: ModelAnswer;
+    }
   /** An answer that was paid for before a crash or a send-back serves again. */
   | { readonly type: 'AnswerReused'; readonly purpose: Purpose; readonly seq: number }
   /** Paid for, but nobody waits for it any more; kept for a later attempt that asks the same. */
-  | { readonly type: 'LateAnswerKept'; readonly purpose: Purpose; readonly requestKey: string; readonly usedName: string; readonly answer: ModelAnswer }
-  | { readonly type: 'OutputRejected'; readonly purpose: Purpose; readonly content: string; readonly errors: readonly string[] }
+  | {
+      readonly type: 'LateAnswerKept';
+      readonly purpose: Purpose;
+      readonly requestKey: string;
+      readonly usedName: string;
+      readonly answer: ModelAnswer;
+    }
+  | {
+      readonly type: 'OutputRejected';
+      readonly purpose: Purpose;
+      readonly content: string;
+      readonly errors: readonly string[];
+    }
   | { readonly type: 'RequestRefused'; readonly purpose: Purpose; readonly reason: string }
-  | { readonly type: 'QuestionProposed'; readonly question: QuestionOutput; readonly questionKey: string; readonly inLedger?: true }
+  | {
+      readonly type: 'QuestionProposed';
+      readonly question: QuestionOutput;
+      readonly questionKey: string;
+      readonly inLedger?: true;
+    }
   | { readonly type: 'QuestionAccepted' }
   | { readonly type: 'QuestionRejected'; readonly by: 'own_turn' | 'committed' | 'claim' }
   | { readonly type: 'ToolsRequested'; readonly content: string; readonly calls: readonly ToolCall[] }
@@ -165,7 +196,12 @@ export type ConversationEvent =
   | { readonly type: 'ConversationFinished' }
   | { readonly type: 'ConversationDropped'; readonly reason: DropReason; readonly detail: string }
   /** The committer found the first wrong guess here; everything after it is void (DESIGN section 5). */
-  | { readonly type: 'SentBack'; readonly turn: number; readonly attempt: number; readonly verdict: 'accept' | 'reject' }
+  | {
+      readonly type: 'SentBack';
+      readonly turn: number;
+      readonly attempt: number;
+      readonly verdict: 'accept' | 'reject';
+    }
   | { readonly type: 'ConversationSettled' };
 
 export function initialConversation(key: ConversationKey): ConversationState {

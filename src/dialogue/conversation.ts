@@ -45,8 +45,17 @@ export type ConversationCommand =
       /** Journal position when the answer was already there; it is not stored again. */
       readonly reusedSeq: number | null;
     }
-  | { readonly type: 'TakeRefusal'; readonly step: number; readonly purpose: Purpose; readonly reason: string }
-  | { readonly type: 'TakeQuestionCheck'; readonly step: number; readonly finding: 'new' | 'committed' | 'claim' }
+  | {
+      readonly type: 'TakeRefusal';
+      readonly step: number;
+      readonly purpose: Purpose;
+      readonly reason: string;
+    }
+  | {
+      readonly type: 'TakeQuestionCheck';
+      readonly step: number;
+      readonly finding: 'new' | 'committed' | 'claim';
+    }
   | {
       readonly type: 'TakeToolResult';
       readonly step: number;
@@ -54,7 +63,12 @@ export type ConversationCommand =
       readonly arguments: Readonly<Record<string, unknown>>;
       readonly result: Readonly<Record<string, unknown>>;
     }
-  | { readonly type: 'SendBack'; readonly turn: number; readonly attempt: number; readonly verdict: 'accept' | 'reject' }
+  | {
+      readonly type: 'SendBack';
+      readonly turn: number;
+      readonly attempt: number;
+      readonly verdict: 'accept' | 'reject';
+    }
   | { readonly type: 'SettleConversation' };
 
 export type Effect =
@@ -86,7 +100,11 @@ export function decide(
   return events;
 }
 
-function direct(state: ConversationState, command: ConversationCommand, context: DialogueContext): ConversationEvent[] {
+function direct(
+  state: ConversationState,
+  command: ConversationCommand,
+  context: DialogueContext,
+): ConversationEvent[] {
   const { stage } = state;
   // Settled is the end: its journal is closed, whatever still arrives.
   if (stage.type === 'settled') return [];
@@ -109,7 +127,11 @@ function direct(state: ConversationState, command: ConversationCommand, context:
       return [{ type: 'RequestRefused', purpose: command.purpose, reason: command.reason }];
     case 'TakeQuestionCheck':
       if (command.step !== state.step || stage.type !== 'checking') return [];
-      return [command.finding === 'new' ? { type: 'QuestionAccepted' } : { type: 'QuestionRejected', by: command.finding }];
+      return [
+        command.finding === 'new'
+          ? { type: 'QuestionAccepted' }
+          : { type: 'QuestionRejected', by: command.finding },
+      ];
     case 'TakeToolResult':
       return takeToolResult(state, command);
     case 'SendBack':
@@ -124,7 +146,11 @@ function direct(state: ConversationState, command: ConversationCommand, context:
 
 type TakeAnswer = Extract<ConversationCommand, { type: 'TakeAnswer' }>;
 
-function takeAnswer(state: ConversationState, command: TakeAnswer, context: DialogueContext): ConversationEvent[] {
+function takeAnswer(
+  state: ConversationState,
+  command: TakeAnswer,
+  context: DialogueContext,
+): ConversationEvent[] {
   const { answer, purpose, asked } = command;
   const { requestKey } = asked;
   if (command.step !== state.step || !('exchange' in state.stage)) {
@@ -141,11 +167,23 @@ function takeAnswer(state: ConversationState, command: TakeAnswer, context: Dial
   return [...kept, interpretAnswer(state, command, context)];
 }
 
-function interpretAnswer(state: ConversationState, command: TakeAnswer, context: DialogueContext): ConversationEvent {
+function interpretAnswer(
+  state: ConversationState,
+  command: TakeAnswer,
+  context: DialogueContext,
+): ConversationEvent {
   const { answer, purpose } = command;
   const { stage } = state;
-  if (stage.type === 'answering' && answer.toolCalls.length > 0 && stage.toolRounds.length < TOOL_ROUNDS_MAX) {
-    const calls = usableCalls(answer.toolCalls.slice(0, TOOL_CALLS_PER_ROUND_MAX), stage.turn, stage.toolRounds.length);
+  if (
+    stage.type === 'answering' &&
+    answer.toolCalls.length > 0 &&
+    stage.toolRounds.length < TOOL_ROUNDS_MAX
+  ) {
+    const calls = usableCalls(
+      answer.toolCalls.slice(0, TOOL_CALLS_PER_ROUND_MAX),
+      stage.turn,
+      stage.toolRounds.length,
+    );
     return { type: 'ToolsRequested', content: answer.content, calls };
   }
   const parsed = parseOutput<unknown>(outputKindOf(purpose, context.settings).schema, answer.content);
@@ -178,13 +216,21 @@ function accepted(stage: Stage, purpose: Purpose, value: unknown, content: strin
       invariant(stage.type === 'answering', 'an answer arrives while answering');
       const answer = value as Extract<ConversationEvent, { type: 'AnswerGiven' }>['answer'];
       // What was done counts, not what the model remembers of it (E11).
-      const searched = stage.toolRounds.some((round) => round.uses.some((use) => use.call.name === 'web_search'));
+      const searched = stage.toolRounds.some((round) =>
+        round.uses.some((use) => use.call.name === 'web_search'),
+      );
       return { type: 'AnswerGiven', answer: { ...answer, did_web_search: searched } };
     }
     case 'verdict':
-      return { type: 'VerdictGiven', verdict: value as Extract<ConversationEvent, { type: 'VerdictGiven' }>['verdict'] };
+      return {
+        type: 'VerdictGiven',
+        verdict: value as Extract<ConversationEvent, { type: 'VerdictGiven' }>['verdict'],
+      };
     case 'conversation_verdict':
-      return { type: 'ConversationJudged', verdict: value as Extract<ConversationEvent, { type: 'ConversationJudged' }>['verdict'] };
+      return {
+        type: 'ConversationJudged',
+        verdict: value as Extract<ConversationEvent, { type: 'ConversationJudged' }>['verdict'],
+      };
     default:
       return unreachable(purpose);
   }
@@ -214,16 +260,25 @@ function onward(state: ConversationState, context: DialogueContext): Conversatio
         : { type: 'ConversationFinished' };
     }
     case 'checking':
-      return isOwnQuestion(state, openAttempt(stage).questionKey) ? { type: 'QuestionRejected', by: 'own_turn' } : null;
+      return isOwnQuestion(state, openAttempt(stage).questionKey)
+        ? { type: 'QuestionRejected', by: 'own_turn' }
+        : null;
     case 'rejected': {
       const attempt = openAttempt(stage).attempt + 1;
       if (attempt <= settings.coverage.dedupRetries) return opened(state, context, stage.turn, attempt);
-      return dropped('dedup_exhausted', `turn ${stage.turn}: ${attempt} questions in a row were already asked`);
+      return dropped(
+        'dedup_exhausted',
+        `turn ${stage.turn}: ${attempt} questions in a row were already asked`,
+      );
     }
     case 'asking':
-      return exhausted(stage.exchange, settings) ? droppedBy('malformed_question', stage.turn, stage.exchange) : null;
+      return exhausted(stage.exchange, settings)
+        ? droppedBy('malformed_question', stage.turn, stage.exchange)
+        : null;
     case 'answering':
-      return exhausted(stage.exchange, settings) ? droppedBy('malformed_answer', stage.turn, stage.exchange) : null;
+      return exhausted(stage.exchange, settings)
+        ? droppedBy('malformed_answer', stage.turn, stage.exchange)
+        : null;
     case 'judging':
       if (settings.judge?.granularity !== 'turn') return { type: 'TurnAccepted' };
       // No verdict is not a score of 0 (E18): the turn stands without one.
@@ -241,7 +296,12 @@ function onward(state: ConversationState, context: DialogueContext): Conversatio
   }
 }
 
-function opened(state: ConversationState, context: DialogueContext, turn: number, attempt: number): ConversationEvent {
+function opened(
+  state: ConversationState,
+  context: DialogueContext,
+  turn: number,
+  attempt: number,
+): ConversationEvent {
   const { languageIndex, index } = state.key;
   const avoid = new Set<string>();
   if (state.stage.type === 'rejected') {
@@ -250,7 +310,12 @@ function opened(state: ConversationState, context: DialogueContext, turn: number
       if (source !== null) avoid.add(source);
     }
   }
-  return { type: 'TurnOpened', turn, attempt, plan: context.planner.turn(languageIndex, index, turn, attempt, avoid) };
+  return {
+    type: 'TurnOpened',
+    turn,
+    attempt,
+    plan: context.planner.turn(languageIndex, index, turn, attempt, avoid),
+  };
 }
 
 function dropped(reason: DropReason, detail: string): ConversationEvent {
@@ -260,7 +325,10 @@ function dropped(reason: DropReason, detail: string): ConversationEvent {
 function droppedBy(malformed: DropReason, turn: number, exchange: Exchange): ConversationEvent {
   const { problem } = exchange;
   const reason = problem?.type === 'refused' ? 'model_refused' : malformed;
-  return dropped(reason, `turn ${turn}: ${exchange.tries} tries failed, the last one: ${problem?.detail ?? 'unknown'}`);
+  return dropped(
+    reason,
+    `turn ${turn}: ${exchange.tries} tries failed, the last one: ${problem?.detail ?? 'unknown'}`,
+  );
 }
 
 function exhausted(exchange: Exchange, settings: DialogueSettings): boolean {
@@ -294,7 +362,9 @@ export function effectsOf(state: ConversationState, context: DialogueContext): E
     case 'judging_conversation': {
       const { purpose, request } = requestFor(state, stage, context);
       const asked = keyed(request);
-      return [{ type: 'AskModel', step, purpose, asked, answeredAt: state.answers[asked.requestKey] ?? null }];
+      return [
+        { type: 'AskModel', step, purpose, asked, answeredAt: state.answers[asked.requestKey] ?? null },
+      ];
     }
     case 'ready':
       return [{ type: 'HandOver' }];

@@ -19,10 +19,14 @@ export interface EvidenceRequest {
   readonly limit: number;
 }
 
-export function evidenceFor(state: ConversationState, stage: Extract<Stage, { type: 'gathering' }>): EvidenceRequest {
+export function evidenceFor(
+  state: ConversationState,
+  stage: Extract<Stage, { type: 'gathering' }>,
+): EvidenceRequest {
   const { plan } = openAttempt(stage);
   const last = state.turns.at(-1);
-  const discussed = last === undefined ? [] : [coverageOf(last.attempts.at(-1))?.id].filter((id) => id !== undefined);
+  const discussed =
+    last === undefined ? [] : [coverageOf(last.attempts.at(-1))?.id].filter((id) => id !== undefined);
   const lastAnswer = last?.answer.assistant_message ?? '';
   const base = { hits: EVIDENCE_HITS, firstHit: 0, exclude: [], fill: plan.fill, limit: OFFERED_PASSAGES };
   switch (plan.mode) {

@@ -28,7 +28,11 @@ function applied(state: ConversationState, event: ConversationEvent): Conversati
   const { stage } = state;
   switch (event.type) {
     case 'ConversationStarted':
-      return moved(state, { type: 'between_turns' }, { plan: event.plan, agents: event.agents ?? state.agents });
+      return moved(
+        state,
+        { type: 'between_turns' },
+        { plan: event.plan, agents: event.agents ?? state.agents },
+      );
     case 'TurnOpened': {
       const earlier = stage.type === 'rejected' ? stage.attempts : [];
       const attempt: Attempt = {
@@ -87,12 +91,22 @@ function applied(state: ConversationState, event: ConversationEvent): Conversati
       return moved(state, { type: 'rejected', turn: stage.turn, attempts: stage.attempts });
     case 'ToolsRequested':
       invariant(stage.type === 'answering', 'tools are requested while answering');
-      return moved(state, { ...answerPart(stage), type: 'using_tools', pending: { content: event.content, calls: event.calls, uses: [] } });
+      return moved(state, {
+        ...answerPart(stage),
+        type: 'using_tools',
+        pending: { content: event.content, calls: event.calls, uses: [] },
+      });
     case 'ToolUsed':
       return toolUsed(state, event.use);
     case 'AnswerGiven':
       invariant(stage.type === 'answering', 'an answer is given while answering');
-      return moved(state, { ...answerPart(stage), type: 'judging', exchange: FIRST_TRY, answer: event.answer, judgeSeqs: [] });
+      return moved(state, {
+        ...answerPart(stage),
+        type: 'judging',
+        exchange: FIRST_TRY,
+        answer: event.answer,
+        judgeSeqs: [],
+      });
     case 'VerdictGiven':
       invariant(stage.type === 'judging', 'a verdict is given while judging');
       return turnAccepted(state, event.verdict);
@@ -101,7 +115,11 @@ function applied(state: ConversationState, event: ConversationEvent): Conversati
     case 'ConversationJudgingStarted':
       return moved(state, { type: 'judging_conversation', exchange: FIRST_TRY });
     case 'ConversationJudged':
-      return moved(state, { type: 'ready', outcome: { type: 'finished' } }, { conversationVerdict: event.verdict });
+      return moved(
+        state,
+        { type: 'ready', outcome: { type: 'finished' } },
+        { conversationVerdict: event.verdict },
+      );
     case 'ConversationFinished':
       return moved(state, { type: 'ready', outcome: { type: 'finished' } });
     case 'ConversationDropped':
@@ -115,7 +133,11 @@ function applied(state: ConversationState, event: ConversationEvent): Conversati
   }
 }
 
-function moved(state: ConversationState, stage: Stage, more: Partial<ConversationState> = {}): ConversationState {
+function moved(
+  state: ConversationState,
+  stage: Stage,
+  more: Partial<ConversationState> = {},
+): ConversationState {
   return { ...state, ...more, stage, step: state.step + 1 };
 }
 
@@ -128,10 +150,18 @@ function answeringStage(turn: number, attempts: readonly Attempt[]): Stage {
 }
 
 function answerPart(stage: OpenAnswer): OpenAnswer {
-  return { turn: stage.turn, attempts: stage.attempts, toolRounds: stage.toolRounds, answerSeqs: stage.answerSeqs };
+  return {
+    turn: stage.turn,
+    attempts: stage.attempts,
+    toolRounds: stage.toolRounds,
+    answerSeqs: stage.answerSeqs,
+  };
 }
 
-function answered(state: ConversationState, event: Extract<ConversationEvent, { type: 'ModelAnswered' }>): ConversationState {
+function answered(
+  state: ConversationState,
+  event: Extract<ConversationEvent, { type: 'ModelAnswered' }>,
+): ConversationState {
   const seq = state.seq + 1;
   const { agents } = state;
   return {
@@ -139,7 +169,9 @@ function answered(state: ConversationState, event: Extract<ConversationEvent, { 
     stage: withSeq(state.stage, event.purpose, seq),
     answers: { ...state.answers, [event.requestKey]: seq },
     conversationJudgeSeqs:
-      event.purpose === 'conversation_verdict' ? [...state.conversationJudgeSeqs, seq] : state.conversationJudgeSeqs,
+      event.purpose === 'conversation_verdict'
+        ? [...state.conversationJudgeSeqs, seq]
+        : state.conversationJudgeSeqs,
     agents: {
       user: agents.user || (event.purpose === 'question' ? event.usedName : ''),
       assistant: agents.assistant || (event.purpose === 'answer' ? event.usedName : ''),
@@ -151,9 +183,14 @@ function answered(state: ConversationState, event: Extract<ConversationEvent, { 
 /** Notes the journal position of an answer where it was used. */
 function withSeq(stage: Stage, purpose: Purpose, seq: number): Stage {
   if (purpose === 'question' && stage.type === 'asking')
-    return { ...stage, attempts: withOpen(stage, { questionSeqs: [...openAttempt(stage).questionSeqs, seq] }) };
-  if (purpose === 'answer' && stage.type === 'answering') return { ...stage, answerSeqs: [...stage.answerSeqs, seq] };
-  if (purpose === 'verdict' && stage.type === 'judging') return { ...stage, judgeSeqs: [...stage.judgeSeqs, seq] };
+    return {
+      ...stage,
+      attempts: withOpen(stage, { questionSeqs: [...openAttempt(stage).questionSeqs, seq] }),
+    };
+  if (purpose === 'answer' && stage.type === 'answering')
+    return { ...stage, answerSeqs: [...stage.answerSeqs, seq] };
+  if (purpose === 'verdict' && stage.type === 'judging')
+    return { ...stage, judgeSeqs: [...stage.judgeSeqs, seq] };
   return stage;
 }
 
@@ -168,7 +205,10 @@ function withExchange(stage: Stage, exchange: Exchange): Stage {
 }
 
 /** A first bad answer is shown to the model for repair; a bad repair ends the try. */
-function nextExchange(exchange: Exchange, bad: { readonly content: string; readonly errors: readonly string[] }): Exchange {
+function nextExchange(
+  exchange: Exchange,
+  bad: { readonly content: string; readonly errors: readonly string[] },
+): Exchange {
   const problem = { type: 'malformed', detail: bad.errors.join('; ') } as const;
   if (exchange.broken === null) {
     return { tries: exchange.tries, broken: { content: bad.content, errors: bad.errors }, problem };
@@ -184,7 +224,9 @@ function toolUsed(state: ConversationState, use: ToolUse): ConversationState {
     return { ...state, stage: { ...stage, pending: { ...stage.pending, uses } } };
   }
   // In the order of the calls, whatever the order of arrival: the next prompt must not depend on timing (I5).
-  const inOrder = stage.pending.calls.map((call) => uses.find((known) => known.call.id === call.id) as ToolUse);
+  const inOrder = stage.pending.calls.map(
+    (call) => uses.find((known) => known.call.id === call.id) as ToolUse,
+  );
   return moved(state, {
     ...answerPart(stage),
     type: 'answering',
@@ -225,7 +267,9 @@ function sentBack(
 ): ConversationState {
   const attempts = attemptsOf(state, event.turn).slice(0, event.attempt + 1);
   const stage: Stage =
-    event.verdict === 'accept' ? answeringStage(event.turn, attempts) : { type: 'rejected', turn: event.turn, attempts };
+    event.verdict === 'accept'
+      ? answeringStage(event.turn, attempts)
+      : { type: 'rejected', turn: event.turn, attempts };
   return moved(state, stage, {
     turns: state.turns.slice(0, event.turn - 1),
     revision: state.revision + 1,
@@ -237,7 +281,8 @@ function sentBack(
 
 function attemptsOf(state: ConversationState, turn: number): readonly Attempt[] {
   const accepted = state.turns.find((known) => known.turn === turn);
-  const attempts = accepted?.attempts ?? (state.droppedIn?.turn === turn ? state.droppedIn.attempts : undefined);
+  const attempts =
+    accepted?.attempts ?? (state.droppedIn?.turn === turn ? state.droppedIn.attempts : undefined);
   invariant(attempts !== undefined, `turn ${turn} was sent back but is not known`);
   return attempts;
 }

@@ -20,7 +20,11 @@ export interface LedgerDraft {
   readonly seedQuestionHash: string;
 }
 
-export function payloadOf(state: ConversationState, settings: DialogueSettings, inputs: InputsBase): ConversationPayload {
+export function payloadOf(
+  state: ConversationState,
+  settings: DialogueSettings,
+  inputs: InputsBase,
+): ConversationPayload {
   const { plan } = state;
   invariant(plan !== null, 'a finished conversation has a plan');
   return {
@@ -43,7 +47,8 @@ export function payloadOf(state: ConversationState, settings: DialogueSettings, 
     rehearsal: state.rehearsal,
     turns: state.turns.map(payloadTurn),
     conversationJudge: state.conversationVerdict as JsonObject | null,
-    conversationJudgeAnswerSeq: state.conversationVerdict === null ? null : (state.conversationJudgeSeqs.at(-1) ?? null),
+    conversationJudgeAnswerSeq:
+      state.conversationVerdict === null ? null : (state.conversationJudgeSeqs.at(-1) ?? null),
   };
 }
 
@@ -76,23 +81,25 @@ function payloadTurn(turn: AcceptedTurn): PayloadTurn {
 
 /** Without the questions whose line the ledger file has already. */
 export function ledgerOf(state: ConversationState): LedgerDraft[] {
-  return state.turns.filter((turn) => turn.attempts.at(-1)?.inLedger !== true).map((turn) => {
-    const attempt = turn.attempts.at(-1);
-    const passage = coverageOf(attempt);
-    const question = attempt?.question?.user_message ?? '';
-    const seedQuestion = attempt?.plan.seed?.question ?? '';
-    return {
-      turn: turn.turn,
-      passageId: passage?.id ?? attempt?.question?.coverage_target ?? '',
-      source: passage?.source ?? '',
-      question,
-      questionHash: legacyQuestionHash(question),
-      questionMode: attempt?.plan.mode ?? '',
-      seedTopic: attempt?.plan.seed?.topic ?? '',
-      seedQuestion,
-      seedQuestionHash: seedQuestion === '' ? '' : legacyQuestionHash(seedQuestion),
-    };
-  });
+  return state.turns
+    .filter((turn) => turn.attempts.at(-1)?.inLedger !== true)
+    .map((turn) => {
+      const attempt = turn.attempts.at(-1);
+      const passage = coverageOf(attempt);
+      const question = attempt?.question?.user_message ?? '';
+      const seedQuestion = attempt?.plan.seed?.question ?? '';
+      return {
+        turn: turn.turn,
+        passageId: passage?.id ?? attempt?.question?.coverage_target ?? '',
+        source: passage?.source ?? '',
+        question,
+        questionHash: legacyQuestionHash(question),
+        questionMode: attempt?.plan.mode ?? '',
+        seedTopic: attempt?.plan.seed?.topic ?? '',
+        seedQuestion,
+        seedQuestionHash: seedQuestion === '' ? '' : legacyQuestionHash(seedQuestion),
+      };
+    });
 }
 
 /** The guesses that the committer checks: every turn's questions, the turn of a drop included. */
@@ -106,7 +113,13 @@ export function questionedTurns(state: ConversationState): QuestionedTurn[] {
   // An attempt without a question asked nothing, so nothing was guessed about it. If its answer failed
   // and not its question, the question was accepted.
   const { turn, attempts } = state.droppedIn;
-  const asked = attempts.filter((attempt) => attempt.questionKey !== '').map((attempt) => attempt.questionKey);
-  const questionHeld = state.stage.type === 'ready' && state.stage.outcome.type === 'dropped' && state.stage.outcome.reason !== 'dedup_exhausted' && asked.length === attempts.length;
+  const asked = attempts
+    .filter((attempt) => attempt.questionKey !== '')
+    .map((attempt) => attempt.questionKey);
+  const questionHeld =
+    state.stage.type === 'ready' &&
+    state.stage.outcome.type === 'dropped' &&
+    state.stage.outcome.reason !== 'dedup_exhausted' &&
+    asked.length === attempts.length;
   return [...accepted, { turn, attempts: asked, accepted: questionHeld }];
 }

@@ -6,7 +6,7 @@
  * stands in it is the number of dealt turns before it, which a cache of prefix counts gives quickly.
  */
 import { below, type RandomKey, uniform } from '../kernel/random.ts';
-import { createDealOrder, type DealGroup, type DealOrder } from './deal.ts';
+import { createDealOrder, type DealGroup } from './deal.ts';
 import { drawFromDeck, type QuestionMode, sampleQuestionMode, sampleTurnCount } from './sampling.ts';
 import { conversationIdOf, type DialogueSettings, OFFERED_PASSAGES, type PersonaText } from './settings.ts';
 
@@ -42,7 +42,13 @@ export interface LanguageSources {
 export interface Planner {
   conversation(languageIndex: number, index: number): ConversationPlan;
   /** `avoid`: documents of the questions that were rejected in this turn. */
-  turn(languageIndex: number, index: number, turn: number, attempt: number, avoid: ReadonlySet<string>): TurnPlan;
+  turn(
+    languageIndex: number,
+    index: number,
+    turn: number,
+    attempt: number,
+    avoid: ReadonlySet<string>,
+  ): TurnPlan;
   sourceOf(passageId: string): string | null;
 }
 
@@ -58,9 +64,12 @@ const NO_PERSONA: PersonaText = { id: '', text: '' };
 
 export function createPlanner(settings: DialogueSettings, sources: readonly LanguageSources[]): Planner {
   const root: RandomKey = ['dlgforge', settings.seed, settings.ordinal, settings.question];
-  const languages = sources.map((source, languageIndex) => createLanguagePlan(settings, source, [...root, languageIndex]));
+  const languages = sources.map((source, languageIndex) =>
+    createLanguagePlan(settings, source, [...root, languageIndex]),
+  );
   const sourceByPassage = new Map<string, string>();
-  for (const group of sources[0]?.documents ?? []) for (const item of group.items) sourceByPassage.set(item.id, group.id);
+  for (const group of sources[0]?.documents ?? [])
+    for (const item of group.items) sourceByPassage.set(item.id, group.id);
 
   const at = (languageIndex: number): LanguagePlan => {
     const plan = languages[languageIndex];
@@ -74,7 +83,8 @@ export function createPlanner(settings: DialogueSettings, sources: readonly Lang
         conversationId: conversationIdOf(settings, languageIndex, index),
         turnCount: at(languageIndex).turnCount(index),
         userPersona: drawFromDeck([...root, 'user-persona'], settings.userPersonas, rank) ?? NO_PERSONA,
-        assistantPersona: drawFromDeck([...root, 'assistant-persona'], settings.assistantPersonas, rank) ?? NO_PERSONA,
+        assistantPersona:
+          drawFromDeck([...root, 'assistant-persona'], settings.assistantPersonas, rank) ?? NO_PERSONA,
       };
     },
     turn: (languageIndex, index, turn, attempt, avoid) => at(languageIndex).turn(index, turn, attempt, avoid),
@@ -100,7 +110,9 @@ function createLanguagePlan(
   const keyOf = (index: number, turn: number, attempt = 0): RandomKey => [...root, index, turn, attempt];
   const turnCount = (index: number): number => sampleTurnCount([...root, index], settings.turns);
   const drawsSeed = (index: number): boolean =>
-    settings.question === '' && seedCount > 0 && uniform([...root, index, 'seed-roll']) < settings.seedProbability;
+    settings.question === '' &&
+    seedCount > 0 &&
+    uniform([...root, index, 'seed-roll']) < settings.seedProbability;
   const isFree = (key: RandomKey): boolean =>
     settings.coverage.mode === 'off' || uniform([...key, 'free-choice']) < settings.coverage.epsilon;
 
@@ -137,7 +149,8 @@ function createLanguagePlan(
 
   /** Further passages: the ones that are next to be dealt are the least used ones. */
   const fillFrom = (key: RandomKey, position: number, focus: string | null): string[] => {
-    const share = settings.coverage.mode === 'off' ? 1 : Math.min(1, Math.max(0.05, settings.coverage.fraction));
+    const share =
+      settings.coverage.mode === 'off' ? 1 : Math.min(1, Math.max(0.05, settings.coverage.fraction));
     const pool = Math.max(OFFERED_PASSAGES, Math.floor(passageCount * share));
     const chosen = new Set<string>();
     for (let draw = 0; draw < 4 * OFFERED_PASSAGES && chosen.size < OFFERED_PASSAGES; draw += 1) {

@@ -66,7 +66,8 @@ export function requestFor(
   const { purpose, messages } = asked(state, stage, context);
   const { tries, broken } = stage.exchange;
   const noted = tries === 0 ? messages : withRetryNote(messages, tries);
-  const mayUseTools = stage.type === 'answering' && stage.toolRounds.length < TOOL_ROUNDS_MAX && broken === null;
+  const mayUseTools =
+    stage.type === 'answering' && stage.toolRounds.length < TOOL_ROUNDS_MAX && broken === null;
   return {
     purpose,
     request: {
@@ -126,7 +127,11 @@ function questionMessages(
   return buildQuestionMessages(context.prompts, {
     ...input,
     mode: plan.mode,
-    snippets: offered.map(({ id, descriptor, text }) => ({ topic_id: id, source_descriptor: descriptor, text })),
+    snippets: offered.map(({ id, descriptor, text }) => ({
+      topic_id: id,
+      source_descriptor: descriptor,
+      text,
+    })),
     seedTopic: plan.seed?.topic ?? '',
     seedQuestion: plan.seed?.question ?? '',
     recentUserQuestions: [...context.settings.recentQuestions, ...own].slice(-RECENT_QUESTIONS),
@@ -166,7 +171,10 @@ function roundMessages(round: ToolRound): ChatMessage[] {
 
 /** What was really shown to the two sides (C18): offered passages first, then tool results; each text once. */
 function turnEvidence(turn: Pick<AcceptedTurn, 'attempts' | 'toolRounds'>): EvidenceItem[] {
-  const offered = (turn.attempts.at(-1)?.offered ?? []).map(({ descriptor, text }) => ({ source: descriptor, content: text }));
+  const offered = (turn.attempts.at(-1)?.offered ?? []).map(({ descriptor, text }) => ({
+    source: descriptor,
+    content: text,
+  }));
   const found = turn.toolRounds.flatMap((round) => round.uses.flatMap(evidenceOf));
   const byContent = new Map([...offered, ...found].map((item) => [item.content, item] as const));
   return [...byContent.values()];
@@ -177,7 +185,10 @@ function withRetryNote(messages: readonly ChatMessage[], tries: number): ChatMes
   const last = messages.findLastIndex((message) => message.role === 'user');
   return messages.map((message, position) =>
     position === last && message.role === 'user'
-      ? { ...message, content: `${message.content}\n\nTry ${tries + 1}: earlier answers to this could not be used. Answer with one JSON object that fits the schema.` }
+      ? {
+          ...message,
+          content: `${message.content}\n\nTry ${tries + 1}: earlier answers to this could not be used. Answer with one JSON object that fits the schema.`,
+        }
       : message,
   );
 }

@@ -7,7 +7,10 @@ export type QuestionMode = 'seeded' | 'fresh' | 'followup' | 'adjacent' | 'off_t
 /** Weights of the values min … max, for inverse-transform sampling. */
 function turnWeights(settings: TurnSettings): number[] {
   const mean = settings.mean ?? (settings.min + settings.max) / 2;
-  const values = Array.from({ length: settings.max - settings.min + 1 }, (_, offset) => settings.min + offset);
+  const values = Array.from(
+    { length: settings.max - settings.min + 1 },
+    (_, offset) => settings.min + offset,
+  );
   switch (settings.distribution) {
     case 'uniform':
       return values.map(() => 1);

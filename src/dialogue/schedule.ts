@@ -109,7 +109,9 @@ export function createSchedule(
     const left = lanes.reduce((sum, lane) => sum + Math.max(0, remaining(lane)), 0);
     if (left === 0) return null;
     const perLane = left <= limits.openMax ? left : 1;
-    const candidates = lanes.flatMap((lane) => unopened(lane, Math.min(perLane, Math.max(0, remaining(lane)))));
+    const candidates = lanes.flatMap((lane) =>
+      unopened(lane, Math.min(perLane, Math.max(0, remaining(lane)))),
+    );
     if (left > limits.openMax) return candidates.sort(compareRanks)[0] ?? null;
     return candidates.sort((a, b) => turnCountOf(b) - turnCountOf(a) || compareRanks(a, b))[0] ?? null;
   };
@@ -162,7 +164,8 @@ export function createSchedule(
         limits,
       );
       if (lane.progress.ended !== null) {
-        for (const index of lane.opened) finished.delete(nameOf({ index, languageIndex: rank.languageIndex }));
+        for (const index of lane.opened)
+          finished.delete(nameOf({ index, languageIndex: rank.languageIndex }));
         lane.opened.clear();
       }
       return lane.progress;

@@ -49,7 +49,10 @@ export interface DialogueSettings {
   readonly recentQuestions: readonly string[];
   readonly userPersonas: readonly PersonaText[];
   readonly assistantPersonas: readonly PersonaText[];
-  readonly judge: { readonly granularity: 'turn' | 'conversation'; readonly reasons: readonly string[] } | null;
+  readonly judge: {
+    readonly granularity: 'turn' | 'conversation';
+    readonly reasons: readonly string[];
+  } | null;
   /** Passages per search when the model does not say. */
   readonly topK: number;
   readonly webSearch: boolean;
@@ -79,7 +82,11 @@ export function conversationIdOf(settings: DialogueSettings, languageIndex: numb
 export function languageTags(names: readonly string[]): LanguageSettings[] {
   const taken = new Set<string>();
   return names.map((name) => {
-    const base = name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-|-$/g, '') || 'lang';
+    const base =
+      name
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N}]+/gu, '-')
+        .replace(/^-|-$/g, '') || 'lang';
     let tag = base;
     for (let n = 2; taken.has(tag); n += 1) tag = `${base}-${n}`;
     taken.add(tag);

@@ -51,11 +51,18 @@ function digestOf(message: ChatMessage): string {
 export function keyed(request: ModelRequest): KeyedRequest {
   const digests = request.messages.map(digestOf);
   const tools = request.tools.map((tool) => tool.name);
-  return { request, digests, requestKey: sha256([request.role, request.output.name, ...tools, ...digests].join(' ')).slice(0, 32) };
+  return {
+    request,
+    digests,
+    requestKey: sha256([request.role, request.output.name, ...tools, ...digests].join(' ')).slice(0, 32),
+  };
 }
 
 /** @param places where messages of this conversation stand, by digest. */
-export function toStored({ request, digests }: KeyedRequest, places: Readonly<Record<string, MessagePlace>>): StoredRequest {
+export function toStored(
+  { request, digests }: KeyedRequest,
+  places: Readonly<Record<string, MessagePlace>>,
+): StoredRequest {
   return {
     role: request.role,
     tools: request.tools.map((tool) => tool.name),
@@ -84,11 +91,17 @@ export function placesAfter(
 }
 
 /** The messages as they were sent. @param requestAt gives the stored request of a journal position. */
-export function messagesOf(request: StoredRequest, requestAt: (seq: number) => StoredRequest | undefined): ChatMessage[] {
+export function messagesOf(
+  request: StoredRequest,
+  requestAt: (seq: number) => StoredRequest | undefined,
+): ChatMessage[] {
   return request.messages.map((message) => {
     if (!('sameAs' in message)) return message;
     const original = requestAt(message.sameAs.seq)?.messages[message.sameAs.message];
-    invariant(original !== undefined && !('sameAs' in original), `the journal holds message ${message.sameAs.message} of ${message.sameAs.seq}`);
+    invariant(
+      original !== undefined && !('sameAs' in original),
+      `the journal holds message ${message.sameAs.message} of ${message.sameAs.seq}`,
+    );
     return original;
   });
 }

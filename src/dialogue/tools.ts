@@ -42,13 +42,21 @@ export type ToolAction =
   | { readonly type: 'answer'; readonly arguments: ToolArguments; readonly result: ToolArguments };
 
 /** What a call asks for. Whatever the model wrote, there is an answer to it. */
-export function interpretToolCall(call: ToolCall, settings: Pick<DialogueSettings, 'topK' | 'webSearch'>): ToolAction {
+export function interpretToolCall(
+  call: ToolCall,
+  settings: Pick<DialogueSettings, 'topK' | 'webSearch'>,
+): ToolAction {
   const args = parseArguments(call.arguments);
   const query = typeof args['query'] === 'string' ? args['query'].trim() : '';
-  const isOffered = call.name === VECTOR_DB_SEARCH.name || (call.name === WEB_SEARCH.name && settings.webSearch);
+  const isOffered =
+    call.name === VECTOR_DB_SEARCH.name || (call.name === WEB_SEARCH.name && settings.webSearch);
   if (!isOffered) return { type: 'answer', arguments: args, result: { error: `Unknown tool: ${call.name}` } };
   if (query === '') {
-    return { type: 'answer', arguments: args, result: { error: 'The argument `query` must be a non-empty string.' } };
+    return {
+      type: 'answer',
+      arguments: args,
+      result: { error: 'The argument `query` must be a non-empty string.' },
+    };
   }
   if (call.name === WEB_SEARCH.name) return { type: 'web', arguments: args, query };
   const asked = args['k'];
@@ -72,7 +80,9 @@ function parseArguments(text: string): ToolArguments {
 function parsed(text: string): ToolArguments | null {
   try {
     const value: unknown = JSON.parse(text);
-    return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as ToolArguments) : null;
+    return value !== null && typeof value === 'object' && !Array.isArray(value)
+      ? (value as ToolArguments)
+      : null;
   } catch {
     // A model's text is no JSON now and then; both callers have an answer to that.
     return null;
@@ -107,6 +117,9 @@ export function evidenceOf(use: ToolUse): EvidenceItem[] {
   return results.flatMap((item: unknown) => {
     if (item === null || typeof item !== 'object') return [];
     const { source, title, content, snippet } = item as Record<string, unknown>;
-    return [{ source: String(source ?? title ?? use.call.name), content: String(content ?? snippet ?? '') }];
+    return [{ source: textOf(source, title) ?? use.call.name, content: textOf(content, snippet) ?? '' }];
   });
 }
+
+const textOf = (...candidates: readonly unknown[]): string | undefined =>
+  candidates.find((candidate): candidate is string => typeof candidate === 'string');

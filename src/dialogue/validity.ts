@@ -15,7 +15,12 @@ export interface QuestionedTurn {
 export type Validity =
   | { readonly type: 'valid' }
   /** The first guess that was wrong, and what it should have been. */
-  | { readonly type: 'wrong_guess'; readonly turn: number; readonly attempt: number; readonly verdict: 'accept' | 'reject' };
+  | {
+      readonly type: 'wrong_guess';
+      readonly turn: number;
+      readonly attempt: number;
+      readonly verdict: 'accept' | 'reject';
+    };
 
 /**
  * @param committed tells whether a key is committed by a lower rank or an earlier run; asked when
@@ -27,7 +32,8 @@ export function validate(turns: readonly QuestionedTurn[], committed: (key: stri
     for (const [attempt, key] of attempts.entries()) {
       const isTaken = own.has(key) || committed(key);
       const wasAccepted = accepted && attempt === attempts.length - 1;
-      if (isTaken === wasAccepted) return { type: 'wrong_guess', turn, attempt, verdict: isTaken ? 'reject' : 'accept' };
+      if (isTaken === wasAccepted)
+        return { type: 'wrong_guess', turn, attempt, verdict: isTaken ? 'reject' : 'accept' };
       if (wasAccepted) own.add(key);
     }
   }

@@ -27,7 +27,8 @@ function absorb(hash: number, word: number): number {
 }
 
 function absorbPart(hash: number, part: string | number): number {
-  if (typeof part === 'number') return absorb(absorb(hash, part | 0), Math.floor(part / 0x1_0000_0000) ^ 0x6e);
+  if (typeof part === 'number')
+    return absorb(absorb(hash, part | 0), Math.floor(part / 0x1_0000_0000) ^ 0x6e);
   let next = absorb(hash, part.length ^ 0x73);
   for (let i = 0; i < part.length; i += 1) next = absorb(next, part.charCodeAt(i));
   return next;

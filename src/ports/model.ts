@@ -51,7 +51,11 @@ export interface ModelPort {
    * Asks `/v1/models`, and where that is missing or leaves a model out, for a tiny completion, unless
    * nothing may be paid for. Never throws.
    */
-  check(endpoint: string, signal: AbortSignal, options?: { readonly mayPay?: boolean }): Promise<EndpointHealth>;
+  check(
+    endpoint: string,
+    signal: AbortSignal,
+    options?: { readonly mayPay?: boolean },
+  ): Promise<EndpointHealth>;
   close(): Promise<void>;
 }
 

@@ -37,7 +37,11 @@ export interface EmbedderIdentity {
 export interface Embedder {
   readonly identity: EmbedderIdentity;
   /** One unit-length vector per text, in order. @throws DlgforgeError `retrieval`. */
-  embed(texts: readonly string[], kind: 'passage' | 'query', signal?: AbortSignal): Promise<readonly Float32Array[]>;
+  embed(
+    texts: readonly string[],
+    kind: 'passage' | 'query',
+    signal?: AbortSignal,
+  ): Promise<readonly Float32Array[]>;
   close(): Promise<void>;
 }
 

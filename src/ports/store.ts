@@ -218,13 +218,20 @@ export interface Store {
   memory(id: DatasetId, recentCount: number): Promise<DatasetMemory>;
 
   /** @throws DlgforgeError `resume` when the id is taken. */
-  createRun(run: Omit<RunRecord, 'ordinal' | 'status' | 'error' | 'createdAtMs' | 'updatedAtMs'>): Promise<RunRecord>;
+  createRun(
+    run: Omit<RunRecord, 'ordinal' | 'status' | 'error' | 'createdAtMs' | 'updatedAtMs'>,
+  ): Promise<RunRecord>;
   getRun(id: RunId): Promise<RunRecord | null>;
   /** Newest first. */
   listRuns(): Promise<readonly RunRecord[]>;
   setRunStatus(id: RunId, lease: LeaseGrant, status: RunStatus, error: string | null): Promise<void>;
   /** For `--allow-config-change`. */
-  replaceRunSettings(id: RunId, lease: LeaseGrant, config: unknown, fingerprint: Readonly<Record<string, string>>): Promise<void>;
+  replaceRunSettings(
+    id: RunId,
+    lease: LeaseGrant,
+    config: unknown,
+    fingerprint: Readonly<Record<string, string>>,
+  ): Promise<void>;
   runCounts(id: RunId): Promise<readonly RunCounts[]>;
   callTotals(id: RunId): Promise<readonly CallTotals[]>;
 
@@ -237,18 +244,32 @@ export interface Store {
    */
   commit(request: CommitRequest): Promise<CommitResult>;
   /** Conversations with commitSeq > `after`, in order; read in pages, never all in memory (I9). */
-  committed(id: DatasetId, after: number, filter?: { readonly runId?: RunId }): AsyncIterable<CommittedConversation>;
+  committed(
+    id: DatasetId,
+    after: number,
+    filter?: { readonly runId?: RunId },
+  ): AsyncIterable<CommittedConversation>;
 
   /**
    * A named hold. `isAlive` decides about a holder on this host; a holder elsewhere counts as dead
    * when it has not renewed for `ttlMs`.
    */
-  acquireLease(name: string, holder: HolderInfo, ttlMs: number, isAlive: (holder: HolderInfo) => boolean): Promise<LeaseResult>;
+  acquireLease(
+    name: string,
+    holder: HolderInfo,
+    ttlMs: number,
+    isAlive: (holder: HolderInfo) => boolean,
+  ): Promise<LeaseResult>;
   /** @throws DlgforgeError `stale_epoch` when somebody else has it. */
   renewLease(lease: LeaseGrant): Promise<void>;
   releaseLease(lease: LeaseGrant): Promise<void>;
   /** Who would refuse `asker` this lease now; null when it is free, or its holder counts as dead. Takes nothing. */
-  leaseHolder(name: string, asker: HolderInfo, ttlMs: number, isAlive: (holder: HolderInfo) => boolean): Promise<HolderInfo | null>;
+  leaseHolder(
+    name: string,
+    asker: HolderInfo,
+    ttlMs: number,
+    isAlive: (holder: HolderInfo) => boolean,
+  ): Promise<HolderInfo | null>;
 
   close(): Promise<void>;
 }

@@ -70,7 +70,10 @@ export function dialogueOf(options: DialogueOptions): DialogueContext {
   }));
   return {
     settings,
-    planner: createPlanner(settings, options.sources ?? settings.languages.map(() => ({ seeds: [], documents: groups }))),
+    planner: createPlanner(
+      settings,
+      options.sources ?? settings.languages.map(() => ({ seeds: [], documents: groups })),
+    ),
     prompts: preparePrompts(PROMPT_ASSETS, {
       judgeReasons: INPUTS.judge_reasons,
       topK: settings.topK,
@@ -78,4 +81,3 @@ export function dialogueOf(options: DialogueOptions): DialogueContext {
     }),
   };
 }
-

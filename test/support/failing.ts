@@ -47,7 +47,11 @@ export function withPart<T extends object, K extends keyof T>(target: T, name: K
 }
 
 export interface ChatBody {
-  readonly messages: readonly { readonly role: string; readonly content: string | null; readonly tool_calls?: readonly Record<string, unknown>[] }[];
+  readonly messages: readonly {
+    readonly role: string;
+    readonly content: string | null;
+    readonly tool_calls?: readonly Record<string, unknown>[];
+  }[];
   readonly tools?: readonly unknown[];
   readonly response_format?: { readonly json_schema?: { readonly name: string } };
 }
@@ -60,13 +64,20 @@ export const outputOf = (body: ChatBody): string =>
 type Message = Readonly<Record<string, unknown>>;
 
 /** An HTTP server before `url`: `instead` may give the assistant message, or a status, for a request; null passes it on. */
-export async function startRelay(url: string, instead: (body: ChatBody, number: number) => Message | number | null) {
+export async function startRelay(
+  url: string,
+  instead: (body: ChatBody, number: number) => Message | number | null,
+) {
   const answer: Answer = async ({ path, body, number }, response) => {
     const own = path.endsWith('/chat/completions') ? instead(body as unknown as ChatBody, number) : null;
     if (typeof own === 'number') return sendJson(response, own, { error: { message: 'on purpose' } });
     if (own !== null) {
       const { tool_calls } = own as { tool_calls?: unknown };
-      const choice = { index: 0, finish_reason: tool_calls === undefined ? 'stop' : 'tool_calls', message: { role: 'assistant', content: null, ...own } };
+      const choice = {
+        index: 0,
+        finish_reason: tool_calls === undefined ? 'stop' : 'tool_calls',
+        message: { role: 'assistant', content: null, ...own },
+      };
       return sendJson(response, 200, completion('', { choices: [choice] }));
     }
     const passed = await fetch(`${url}${path}`, {

@@ -22,7 +22,10 @@ export function memoryRetriever(passages: readonly Passage[]): Retriever {
     async search(query, k) {
       const wanted = words(query);
       return known
-        .map((entry) => ({ passage: entry.passage, score: [...wanted].filter((word) => entry.words.has(word)).length }))
+        .map((entry) => ({
+          passage: entry.passage,
+          score: [...wanted].filter((word) => entry.words.has(word)).length,
+        }))
         .filter((entry) => entry.score > 0)
         .sort((a, b) => b.score - a.score || (a.passage.id < b.passage.id ? -1 : 1))
         .slice(0, k)

@@ -3,12 +3,29 @@
  * the order of everything decided by the test. No actors, no I/O.
  */
 import { createClaims } from '../../src/dialogue/claims.ts';
-import { type ConversationCommand, decide, type DialogueContext, type Effect, effectsOf } from '../../src/dialogue/conversation.ts';
-import { type ConversationEvent, type ConversationState, initialConversation } from '../../src/dialogue/conversation-state.ts';
+import {
+  type ConversationCommand,
+  decide,
+  type DialogueContext,
+  type Effect,
+  effectsOf,
+} from '../../src/dialogue/conversation.ts';
+import {
+  type ConversationEvent,
+  type ConversationState,
+  initialConversation,
+} from '../../src/dialogue/conversation-state.ts';
 import { evolve } from '../../src/dialogue/evolve-conversation.ts';
 import { questionedTurns } from '../../src/dialogue/payload.ts';
 import { questionKey } from '../../src/dialogue/question-key.ts';
-import { compareRanks, createSchedule, type LaneStart, type Rank, type Schedule, type ScheduleLimits } from '../../src/dialogue/schedule.ts';
+import {
+  compareRanks,
+  createSchedule,
+  type LaneStart,
+  type Rank,
+  type Schedule,
+  type ScheduleLimits,
+} from '../../src/dialogue/schedule.ts';
 import { keysOf, validate } from '../../src/dialogue/validity.ts';
 import { answerOf, type Script, throughJson } from './scripted-dialogue.ts';
 
@@ -73,7 +90,8 @@ export class ScheduleLab {
   step(choice: number): boolean {
     const acts: (() => void)[] = [];
     for (const open of this.#open.values()) {
-      for (const effect of open.effects) if (effect.type !== 'HandOver' || !open.handedOver) acts.push(() => this.#carryOut(open, effect));
+      for (const effect of open.effects)
+        if (effect.type !== 'HandOver' || !open.handedOver) acts.push(() => this.#carryOut(open, effect));
     }
     const first = this.#schedule.frontier();
     const next = first === null ? undefined : this.#open.get(nameOf(first));
@@ -107,9 +125,19 @@ export class ScheduleLab {
       const own = this.rows.filter((row) => row.rank.languageIndex === languageIndex);
       const lastGood = own.findLastIndex((row) => row.outcome === 'committed');
       const committed = own.filter((row) => row.outcome === 'committed').length;
-      return { target, committed, dropped: own.length - committed, consecutiveDrops: own.length - 1 - lastGood, nextIndex: own.length };
+      return {
+        target,
+        committed,
+        dropped: own.length - committed,
+        consecutiveDrops: own.length - 1 - lastGood,
+        nextIndex: own.length,
+      };
     });
-    return createSchedule(starts, limits, (rank) => context.planner.conversation(rank.languageIndex, rank.index).turnCount);
+    return createSchedule(
+      starts,
+      limits,
+      (rank) => context.planner.conversation(rank.languageIndex, rank.index).turnCount,
+    );
   }
 
   #admit(rank: Rank): void {
@@ -144,8 +172,13 @@ export class ScheduleLab {
           open.lookedUp = this.committedKeys.has(effect.questionKey);
           return;
         }
-        const guess = (): 'new' | 'claim' => (this.#claims.claim(open.rank, effect.questionKey) === null ? 'new' : 'claim');
-        return this.#obey(open, { type: 'TakeQuestionCheck', step: effect.step, finding: open.lookedUp ? 'committed' : guess() });
+        const guess = (): 'new' | 'claim' =>
+          this.#claims.claim(open.rank, effect.questionKey) === null ? 'new' : 'claim';
+        return this.#obey(open, {
+          type: 'TakeQuestionCheck',
+          step: effect.step,
+          finding: open.lookedUp ? 'committed' : guess(),
+        });
       }
       default: {
         const command = answerOf(open.state, effect, this.#script, open.events);
@@ -179,7 +212,8 @@ export class ScheduleLab {
     if (stage.type !== 'ready') throw new Error(`committed while ${stage.type}`);
     const { outcome } = stage;
     const last = this.rows.at(-1);
-    if (last !== undefined && compareRanks(last.rank, open.rank) >= 0) throw new Error(`${nameOf(open.rank)} after ${nameOf(last.rank)}`);
+    if (last !== undefined && compareRanks(last.rank, open.rank) >= 0)
+      throw new Error(`${nameOf(open.rank)} after ${nameOf(last.rank)}`);
     if (outcome.type === 'finished') {
       for (const turn of turns) {
         const key = turn.attempts.at(-1)?.questionKey ?? '';
@@ -197,7 +231,8 @@ export class ScheduleLab {
     this.#open.delete(nameOf(open.rank));
     this.#schedule.settle(open.rank, outcome.type === 'finished' ? 'committed' : 'dropped');
     for (const left of this.#open.values()) {
-      if (this.#schedule.progress()[left.rank.languageIndex]?.ended !== null) this.#open.delete(nameOf(left.rank));
+      if (this.#schedule.progress()[left.rank.languageIndex]?.ended !== null)
+        this.#open.delete(nameOf(left.rank));
     }
   }
 }
@@ -208,7 +243,8 @@ export function sequentialDataset({ context, target, limits, question }: LabOpti
   const committed = new Set<string>();
   const rows: LabRow[] = [];
   const lanes = languages.map(() => ({ committed: 0, dropsInARow: 0 }));
-  const isOpen = (lane: { committed: number; dropsInARow: number }): boolean => lane.committed < target && lane.dropsInARow < limits.consecutiveDropsMax;
+  const isOpen = (lane: { committed: number; dropsInARow: number }): boolean =>
+    lane.committed < target && lane.dropsInARow < limits.consecutiveDropsMax;
   for (let index = 0; lanes.some(isOpen); index += 1) {
     for (const [languageIndex, lane] of lanes.entries()) {
       if (!isOpen(lane)) continue;

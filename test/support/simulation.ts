@@ -27,7 +27,9 @@ export async function expectWhole(store: Store, perLanguage: number, languages =
   }
   const ranks = (await datasetOf(store)).map((row) => row.index * languages + row.languageIndex);
   expect(ranks).toEqual([...new Set(ranks)].sort((a, b) => a - b));
-  const keys = rows.flatMap((row) => payloadOf(row).turns.map((turn) => questionKey(String(turn.question['user_message']))));
+  const keys = rows.flatMap((row) =>
+    payloadOf(row).turns.map((turn) => questionKey(String(turn.question['user_message']))),
+  );
   expect(new Set(keys).size).toBe(keys.length);
   for (const row of rows) expectWellFormed(payloadOf(row));
 }
@@ -56,15 +58,24 @@ export async function journalledAnswers(store: Store): Promise<JournalledAnswer[
   const answers: JournalledAnswer[] = [];
   for (const { id } of await store.journal.list('run/R/')) {
     for (const { event } of await store.journal.read(id)) {
-      const { type, requestKey, purpose = '' } = event as { type: string; requestKey: string; purpose?: string };
-      if (type === 'ModelAnswered' || type === 'LateAnswerKept') answers.push({ conversation: id, requestKey, purpose });
+      const {
+        type,
+        requestKey,
+        purpose = '',
+      } = event as { type: string; requestKey: string; purpose?: string };
+      if (type === 'ModelAnswered' || type === 'LateAnswerKept')
+        answers.push({ conversation: id, requestKey, purpose });
     }
   }
   return answers;
 }
 
 /** Waits until `condition` holds. @throws when it does not in time. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string, withinMs = 10_000): Promise<void> {
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  withinMs = 10_000,
+): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`${what} did not happen within ${withinMs} ms`);

@@ -79,11 +79,7 @@ class Calls implements ModelCalls {
     return { ...this.#counters.read(), endpoints: await this.#options.router.stats() };
   }
 
-  #acquire(
-    role: Role,
-    effort: Effort,
-    options: CallOptions,
-  ): Promise<PermitReply> {
+  #acquire(role: Role, effort: Effort, options: CallOptions): Promise<PermitReply> {
     const { conversation, priority } = options;
     const { router, port, clock } = this.#options;
     const waitMs = Math.max(
@@ -91,7 +87,10 @@ class Calls implements ModelCalls {
       this.#patienceEndsAtMs(role, effort) - clock.now(),
     );
     const leaseMs = port.timeoutMs(role) + LEASE_MARGIN_MS;
-    return router.acquire({ role, conversation, priority, avoid: effort.avoid, waitMs, leaseMs }, admissionOf(options));
+    return router.acquire(
+      { role, conversation, priority, avoid: effort.avoid, waitMs, leaseMs },
+      admissionOf(options),
+    );
   }
 
   /** One request under a permit; null when another is needed. */

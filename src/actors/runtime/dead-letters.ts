@@ -14,7 +14,11 @@ const LINES_PER_WINDOW = 10;
 const ERRORS_OF_THE_SENDER: ReadonlySet<DeadLetterReason> = new Set(['overloaded', 'not_encodable']);
 
 /** What nobody could have known while the actors of a system are ending one after another. */
-const USUAL_AT_THE_END: ReadonlySet<DeadLetterReason> = new Set(['no_such_actor', 'old_incarnation', 'stopped']);
+const USUAL_AT_THE_END: ReadonlySet<DeadLetterReason> = new Set([
+  'no_such_actor',
+  'old_incarnation',
+  'stopped',
+]);
 
 export class DeadLetters {
   readonly #clock: Clock;
@@ -57,7 +61,11 @@ export class DeadLetters {
   /** Logs the number of those that had no line of their own. */
   flush(): void {
     if (this.#unlogged === 0) return;
-    this.#logger.log(this.#ending ? 'debug' : 'warn', 'actors', `[dead-letter] ${this.#unlogged} more not shown`);
+    this.#logger.log(
+      this.#ending ? 'debug' : 'warn',
+      'actors',
+      `[dead-letter] ${this.#unlogged} more not shown`,
+    );
     this.#unlogged = 0;
   }
 

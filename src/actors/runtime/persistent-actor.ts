@@ -192,7 +192,10 @@ class JournalledState<S, E, M> implements Persistence<S, E> {
       await this.#options.journal.append(this.id, this.epoch, this.#seq, [...this.#deferred, ...events]);
       // Events may have been deferred meanwhile; then these come before them in the journal and not in
       // the state, which only a mistake of ours can bring about.
-      invariant(this.#deferred.length === deferred, `nothing is deferred in ${this.id} while an append is under way`);
+      invariant(
+        this.#deferred.length === deferred,
+        `nothing is deferred in ${this.id} while an append is under way`,
+      );
       this.#state = events.reduce((state, event) => this.#options.evolve(state, event), this.#state);
       this.#seq += deferred + events.length;
       this.#deferred = [];

@@ -15,7 +15,10 @@ export interface EmbeddingSettings extends TransformersEmbedderSettings {
   readonly dimensions: number | null;
 }
 
-export type EmbeddingChoice = { readonly use: 'none' | 'endpoint' | 'local' | 'local_on_disk'; readonly why: string };
+export type EmbeddingChoice = {
+  readonly use: 'none' | 'endpoint' | 'local' | 'local_on_disk';
+  readonly why: string;
+};
 
 /** What a run would use, and why. Looks at what is installed; calls nobody. */
 export function embeddingChoice(settings: EmbeddingSettings): EmbeddingChoice {

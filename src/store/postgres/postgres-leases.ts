@@ -101,7 +101,9 @@ function granted(name: string, value: number, previous: HolderInfo | null): Leas
   return { type: 'granted', lease: { name, epoch: epoch(value) }, previous };
 }
 
-function statements(schema: string): Record<'make' | 'lock' | 'look' | 'grant' | 'renew' | 'release', Statement> {
+function statements(
+  schema: string,
+): Record<'make' | 'lock' | 'look' | 'grant' | 'renew' | 'release', Statement> {
   const read = `SELECT epoch, holder, request,
       (extract(epoch FROM clock_timestamp() - renewed_at) * 1000)::float8 AS silent_ms
     FROM ${schema}.leases WHERE name = $1`;

@@ -230,7 +230,10 @@ test('letters to actors that have ended are no warnings while the system stops',
   await stopped;
   system.tell(ref, 'too late');
   expect(deadLetters.map(({ reason }) => reason)).toEqual(['stopped', 'no_such_actor']);
-  expect(log.filter(({ message }) => message.startsWith('[dead-letter]')).map(({ level }) => level)).toEqual(['debug', 'debug']);
+  expect(log.filter(({ message }) => message.startsWith('[dead-letter]')).map(({ level }) => level)).toEqual([
+    'debug',
+    'debug',
+  ]);
 });
 
 test('dead letters are counted all, and logged a few', async () => {

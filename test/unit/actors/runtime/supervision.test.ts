@@ -132,7 +132,12 @@ test('one for one: a restart of a child leaves its siblings and its parent alone
   const bench = startBench();
   bench.system.spawn('parent', family(log, POLICY));
   await bench.until(() => infoOf(bench, 'parent/older')?.restarts === 1);
-  expect(log.filter((line) => line !== 'younger starts')).toEqual(['parent starts', 'older starts', 'older stopped', 'older starts']);
+  expect(log.filter((line) => line !== 'younger starts')).toEqual([
+    'parent starts',
+    'older starts',
+    'older stopped',
+    'older starts',
+  ]);
   expect(log.filter((line) => line.startsWith('younger'))).toEqual(['younger starts']);
 });
 
