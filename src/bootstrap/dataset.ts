@@ -8,16 +8,31 @@ import { type DatasetId, datasetId, freshHexId } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { Dataset, Store } from '../ports/store.ts';
 
-/** The id in the folder's marker; without one, that of `known`, or a fresh one. */
-export async function datasetIdOf(outputDir: string, known: DatasetId | null): Promise<DatasetId> {
+/**
+ * The id in the folder's marker; without one, that of the run, the configured one, or a fresh one.
+ * @param known the dataset of the run that is resumed.
+ * @param configured `saving.dataset_id`; '' for none.
+ */
+export async function datasetIdOf(
+  outputDir: string,
+  known: DatasetId | null,
+  configured: string,
+): Promise<DatasetId> {
   const marker = await readMarker(outputDir);
+  const found = marker?.datasetId ?? known;
+  if (configured !== '' && found !== null && found !== configured) {
+    throw new DlgforgeError(
+      'config',
+      `saving.dataset_id is ${configured}, but ${outputDir} holds the dataset ${found}. Leave saving.dataset_id empty, or set saving.output_dir to another folder.`,
+    );
+  }
   if (marker !== null && known !== null && marker.datasetId !== known) {
     throw new DlgforgeError(
       'resume',
       `${outputDir} belongs to another dataset than the run that is to be resumed. Set saving.output_dir to the folder of that run, or to a new folder.`,
     );
   }
-  return marker?.datasetId ?? known ?? datasetId(freshHexId());
+  return found ?? datasetId(configured === '' ? freshHexId() : configured);
 }
 
 /** The dataset that an output folder belongs to, also when its marker was deleted; null when there is none. */

@@ -1,0 +1,186 @@
+/**
+ * Everything that comes before the first model call: requirements, assets, knowledge, store, dataset,
+ * models, run record, files. Nothing is spent here. Each step hands its undoing to `cleanUp`.
+ */
+import { problemsError } from '../config/problem.ts';
+import { checkRequirements, type Requirements } from '../config/requirements.ts';
+import { languageTags } from '../dialogue/settings.ts';
+import { keepLegacyState } from '../export/legacy-run.ts';
+import { DlgforgeError, messageOf } from '../kernel/errors.ts';
+import type { RunId } from '../kernel/ids.ts';
+import type { Dataset, LeaseGrant, Store } from '../ports/store.ts';
+import { type DialogueAssets, loadDialogueAssets } from './assets.ts';
+import { checkAttached } from './attach.ts';
+import { type Backend, openBackend, secretsOf } from './backend.ts';
+import { datasetIdOf, openDataset } from './dataset.ts';
+import { inputsBase } from './dialogue-settings.ts';
+import { openFiles, type OutputFiles } from './files.ts';
+import { fingerprintOf } from './fingerprint.ts';
+import { holdDataset } from './hold.ts';
+import { type Knowledge, openKnowledge } from './knowledge.ts';
+import { journalImport, type LegacyImport, readLegacyImport } from './legacy-import.ts';
+import type { Project } from './project.ts';
+import { openProjectStore } from './project-store.ts';
+import { type OpenedRun, openRun, type WantedRun, wantedRun } from './run-record.ts';
+import type { RunOptions } from './run-options.ts';
+
+export interface PreparedRun {
+  readonly project: Project;
+  readonly assets: DialogueAssets;
+  readonly knowledge: Knowledge;
+  readonly store: Store;
+  readonly dataset: Dataset;
+  readonly lease: LeaseGrant;
+  readonly backend: Backend;
+  readonly run: OpenedRun;
+  readonly files: OutputFiles;
+}
+
+/** @throws DlgforgeError when the run cannot start, saying what to do. */
+export async function prepareRun(
+  project: Project,
+  options: RunOptions,
+  cleanUp: AsyncDisposableStack,
+): Promise<PreparedRun> {
+  const { config } = project;
+  const requirements = required(project);
+  const assets = await loadAssets(project);
+  const knowledge = await prepareKnowledge(project, options);
+  cleanUp.defer(() => knowledge.close());
+
+  options.observer.status('opening the store');
+  const store = await openProjectStore(project, { onWaiting: (message) => options.observer.status(message) });
+  cleanUp.defer(() => store.close());
+  options.observer.status('preparing the models');
+  const backend = await prepareBackend(project, requirements, store);
+  cleanUp.defer(() => backend.close());
+
+  const { wanted, dataset, lease, legacy } = await prepareDataset(project, options, store, cleanUp);
+  const run = await openRun({
+    ...options,
+    store,
+    wanted,
+    earlier: legacy?.earlier ?? null,
+    dataset,
+    lease,
+    config,
+    fingerprint: fingerprintOf(config, assets, knowledge.retriever.info.fingerprint),
+  });
+  const files = await openFiles(project, {
+    store,
+    dataset,
+    runId: run.record.id,
+    inputs: inputsBase(config),
+  });
+  cleanUp.defer(() => files.close());
+  await files.catchUp();
+  await files.writeState(run.resumed ? 'resumed' : 'started');
+  options.observer.status(null);
+  return { project, assets, knowledge, store, dataset, lease, backend, run, files };
+}
+
+function required({ config, loaded, logger }: Project): Requirements {
+  const requirements = checkRequirements(loaded, 'run');
+  for (const notice of requirements.notices) logger.log('warn', 'config', notice);
+  if (requirements.problems.length > 0) throw problemsError('config', requirements.problems);
+  if (config.run.distributed.enabled) throw noClusterYet();
+  logger.redact(secretsOf(loaded, requirements.keys));
+  return requirements;
+}
+
+async function loadAssets({ config, root, logger }: Project): Promise<DialogueAssets> {
+  const assets = await loadDialogueAssets(config, root);
+  for (const notice of assets.notices) logger.log('warn', 'config', notice);
+  return assets;
+}
+
+async function prepareKnowledge(project: Project, { observer, stop }: RunOptions): Promise<Knowledge> {
+  observer.status('indexing the knowledge folder');
+  const knowledge = await openKnowledge(project, {
+    onProgress: ({ done, total }) =>
+      observer.status(`indexing the knowledge folder: ${done} of ${total} documents`),
+    signal: stop,
+  });
+  for (const { source, reason } of knowledge.report.skipped) {
+    project.logger.log('warn', 'retrieval', `[retrieval] skipped ${source}: ${reason}`);
+  }
+  return knowledge;
+}
+
+async function prepareBackend(project: Project, requirements: Requirements, store: Store): Promise<Backend> {
+  const { loaded, logger, config } = project;
+  const { roles, keys } = requirements;
+  const backend = await openBackend({ loaded, roles, keys, capabilities: store.capabilities, logger });
+  if (config.llm.backend !== 'vllm_attach') return backend;
+  try {
+    await checkAttached(backend.port, roles, logger);
+  } catch (error) {
+    await backend.close();
+    throw error;
+  }
+  return backend;
+}
+
+interface PreparedDataset {
+  readonly wanted: WantedRun;
+  readonly dataset: Dataset;
+  readonly lease: LeaseGrant;
+  readonly legacy: LegacyImport | null;
+}
+
+async function prepareDataset(
+  project: Project,
+  options: RunOptions,
+  store: Store,
+  cleanUp: AsyncDisposableStack,
+): Promise<PreparedDataset> {
+  const { config, folders, logger } = project;
+  const wanted = await wantedRun(store, config, folders.output);
+  const id = await datasetIdOf(folders.output, wanted.stored?.datasetId ?? null, config.saving.dataset_id);
+  const hold = await holdDataset(store, id, options.command, (error) =>
+    logger.log('error', 'store', `[store] the hold on the dataset was not renewed: ${messageOf(error)}`),
+  );
+  cleanUp.defer(() => hold.release());
+  const legacy = await legacyOf(project, wanted);
+  if (wanted.stored === null && wanted.mustExist && (legacy?.stateCount ?? 0) === 0) {
+    throw unknownRun(wanted.id, folders.output);
+  }
+  const dataset = await openDataset(store, id, folders.output, logger, legacy?.unfinishedQuestions);
+  if (legacy !== null) await takeOverLegacyRun(project, store, legacy);
+  return { wanted, dataset, lease: hold.lease, legacy };
+}
+
+/** What 0.1.0 left of a run that this store does not know; null when there is nothing. */
+async function legacyOf({ config, folders }: Project, { legacy }: WantedRun): Promise<LegacyImport | null> {
+  if (legacy === null) return null;
+  return await readLegacyImport({
+    outputDir: folders.output,
+    run: legacy,
+    languages: languageTags(config.run.target_languages),
+  });
+}
+
+async function takeOverLegacyRun(
+  { folders, logger }: Project,
+  store: Store,
+  legacy: LegacyImport,
+): Promise<void> {
+  logger.log('info', 'run', `[import] ${legacy.summary}`);
+  for (const notice of legacy.notices) logger.log('warn', 'run', `[import] ${notice}`);
+  await journalImport(store.journal, legacy);
+  await keepLegacyState(folders.output, legacy.runId);
+}
+
+function unknownRun(id: RunId, outputDir: string): DlgforgeError {
+  return new DlgforgeError(
+    'resume',
+    `There is no run ${id} to resume: the store does not know it and ${outputDir}/run_state holds no ${id}.json. \`dlgforge runs list\` shows the runs; to start a new one leave run.resume_run_id (RESUME_RUN_ID) empty.`,
+  );
+}
+
+function noClusterYet(): DlgforgeError {
+  return new DlgforgeError(
+    'config',
+    'run.distributed.enabled is true, but this release runs in one process. Set run.distributed.enabled: false (DISTRIBUTED_ENABLED=false).',
+  );
+}

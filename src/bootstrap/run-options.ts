@@ -1,0 +1,31 @@
+/** What a run is asked for, and what it shows while it goes on. */
+import type { RunView } from '../actors/messages.ts';
+import type { RunId } from '../kernel/ids.ts';
+import type { Generation } from './generation.ts';
+
+export type { RunView };
+
+export interface RunOptions {
+  readonly allowConfigChange: boolean;
+  /** The command line, shown to others that meet our hold. */
+  readonly command: string;
+  readonly observer: RunObserver;
+  /** Aborts at the first request to stop; what is in flight may finish. */
+  readonly stop: AbortSignal;
+}
+
+/** What a person is shown while it happens. */
+export interface RunObserver {
+  /** What is being done or waited for; null when that is over. */
+  status(text: string | null): void;
+  started(run: RunStart): void;
+}
+
+export interface RunStart {
+  readonly runId: RunId;
+  readonly resumed: boolean;
+  readonly languages: readonly string[];
+  readonly outputDir: string;
+  view(): Promise<RunView>;
+  readonly calls: Generation['calls'];
+}
