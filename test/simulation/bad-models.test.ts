@@ -33,20 +33,33 @@ test('A3, A7, A11, A12, E9: malformed answers, 5xx, 429 and stalls at once cost 
     stall_s: 3,
     prose_rate: 0.1,
   });
-  const { store, end } = await runToEnd({ url: rehearsal.url, totalSamples: 10, batchSize: 16, timeoutMs: 150 });
+  const { store, end } = await runToEnd({
+    url: rehearsal.url,
+    totalSamples: 10,
+    batchSize: 16,
+    timeoutMs: 150,
+  });
   expect(end).toEqual({ type: 'completed' });
   await expectWhole(store, 10);
   const { outcomes } = faultsOf(rehearsal);
-  expect(Math.min(outcomes.malformed, outcomes.rate_limit, outcomes.server_error, outcomes.stalled), JSON.stringify(outcomes)).toBeGreaterThan(0);
-  for (const row of await droppedOf(store)) expect(row.reason).toMatch(/^(malformed_question|malformed_answer)$/);
+  expect(
+    Math.min(outcomes.malformed, outcomes.rate_limit, outcomes.server_error, outcomes.stalled),
+    JSON.stringify(outcomes),
+  ).toBeGreaterThan(0);
+  for (const row of await droppedOf(store))
+    expect(row.reason).toMatch(/^(malformed_question|malformed_answer)$/);
 });
 
 function faultsOf(server: Rehearsal) {
   const completions = server.log().filter((entry) => entry.event === 'completion');
-  const count = (test: (entry: (typeof completions)[number]) => boolean): number => completions.filter(test).length;
+  const count = (test: (entry: (typeof completions)[number]) => boolean): number =>
+    completions.filter(test).length;
   return {
     outcomes: {
-      malformed: count((entry) => entry.outcome === 'malformed' || entry.outcome === 'wrong_type' || entry.outcome === 'empty'),
+      malformed: count(
+        (entry) =>
+          entry.outcome === 'malformed' || entry.outcome === 'wrong_type' || entry.outcome === 'empty',
+      ),
       rate_limit: count((entry) => entry.status === 429),
       server_error: count((entry) => (entry.status ?? 0) >= 500),
       stalled: count((entry) => entry.stalled === true),
@@ -57,10 +70,22 @@ function faultsOf(server: Rehearsal) {
 test('A11: a model that never answers in JSON ends the run with what to do, after a bounded number of calls', async () => {
   rehearsal = await startRehearsal({ seed: 4, malformed_rate: 1 });
   const [batchSize, consecutiveDropsMax, maxAttempts, languages] = [8, 4, 3, 2];
-  const { store, end } = await runToEnd({ url: rehearsal.url, totalSamples: 500, batchSize, consecutiveDropsMax, settings: { maxAttempts } });
+  const { store, end } = await runToEnd({
+    url: rehearsal.url,
+    totalSamples: 500,
+    batchSize,
+    consecutiveDropsMax,
+    settings: { maxAttempts },
+  });
   expect(end).toMatchObject({ type: 'failed', trouble: { code: 'run_failed' } });
   const message = end.type === 'failed' ? end.trouble.message : '';
-  for (const part of ['english: stopped at 0 of 500', 'french', 'malformed_question', 'logs/llm.log', 'run the same command again']) {
+  for (const part of [
+    'english: stopped at 0 of 500',
+    'french',
+    'malformed_question',
+    'logs/llm.log',
+    'run the same command again',
+  ]) {
     expect(message).toContain(part);
   }
   expect(await committedOf(store)).toEqual([]);
@@ -77,9 +102,16 @@ test('A11: a model that never answers in JSON ends the run with what to do, afte
 test('A9: one language whose questions all fail ends alone, and the other reaches its target', async () => {
   rehearsal = await startRehearsal({ seed: 5 });
   const relay = await startRelay(rehearsal.url, (body) =>
-    outputOf(body) === 'dlgforge_question' && JSON.stringify(body.messages).includes('french') ? { content: 'Bonjour' } : null,
+    outputOf(body) === 'dlgforge_question' && JSON.stringify(body.messages).includes('french')
+      ? { content: 'Bonjour' }
+      : null,
   );
-  const { store, end } = await runToEnd({ url: relay.url, totalSamples: 12, batchSize: 6, consecutiveDropsMax: 3 });
+  const { store, end } = await runToEnd({
+    url: relay.url,
+    totalSamples: 12,
+    batchSize: 6,
+    consecutiveDropsMax: 3,
+  });
   await relay.close();
   expect(end).toMatchObject({ type: 'failed' });
   expect(end.type === 'failed' && end.trouble.message).toMatch(/french: stopped at 0 of 12 after 3/);
@@ -95,21 +127,33 @@ test('A9: one language whose questions all fail ends alone, and the other reache
 
 test('E18: a judge that gives no usable verdict leaves null, not a score of 0', async () => {
   rehearsal = await startRehearsal({ seed: 6 });
-  const relay = await startRelay(rehearsal.url, (body) => (outputOf(body) === 'dlgforge_verdict' ? { content: 'I would say eight.' } : null));
+  const relay = await startRelay(rehearsal.url, (body) =>
+    outputOf(body) === 'dlgforge_verdict' ? { content: 'I would say eight.' } : null,
+  );
   const { store, end } = await runToEnd({ url: relay.url, totalSamples: 2, batchSize: 4 });
   expect(end).toEqual({ type: 'completed' });
   await expectWhole(store, 2);
-  for (const row of await committedOf(store)) for (const turn of payloadOf(row).turns) expect(turn.verdict).toBeNull();
+  for (const row of await committedOf(store))
+    for (const turn of payloadOf(row).turns) expect(turn.verdict).toBeNull();
 
-  const judged = await runToEnd({ url: relay.url, totalSamples: 1, settings: { judge: { granularity: 'conversation', reasons: ['vague', 'other'] } } });
+  const judged = await runToEnd({
+    url: relay.url,
+    totalSamples: 1,
+    settings: { judge: { granularity: 'conversation', reasons: ['vague', 'other'] } },
+  });
   await relay.close();
   expect(judged.end).toEqual({ type: 'completed' });
-  for (const row of await committedOf(judged.store)) expect(payloadOf(row)).toMatchObject({ conversationJudge: null, conversationJudgeAnswerSeq: null });
+  for (const row of await committedOf(judged.store))
+    expect(payloadOf(row)).toMatchObject({ conversationJudge: null, conversationJudgeAnswerSeq: null });
 });
 
 test('B7: a conversation judge is asked once per conversation, after its last turn', async () => {
   rehearsal = await startRehearsal({ seed: 7 });
-  const { store, end } = await runToEnd({ url: rehearsal.url, totalSamples: 4, settings: { judge: { granularity: 'conversation', reasons: ['vague', 'other'] } } });
+  const { store, end } = await runToEnd({
+    url: rehearsal.url,
+    totalSamples: 4,
+    settings: { judge: { granularity: 'conversation', reasons: ['vague', 'other'] } },
+  });
   expect(end).toEqual({ type: 'completed' });
   await expectWhole(store, 4);
   for (const row of await committedOf(store)) {
@@ -117,16 +161,24 @@ test('B7: a conversation judge is asked once per conversation, after its last tu
     expect(conversationJudge).toMatchObject({ score: expect.any(Number) as number });
     expect(turns.every((turn) => turn.verdict === null)).toBe(true);
   }
-  const verdicts = (await journalledAnswers(store)).filter((answer) => answer.purpose === 'conversation_verdict');
+  const verdicts = (await journalledAnswers(store)).filter(
+    (answer) => answer.purpose === 'conversation_verdict',
+  );
   expect(new Set(verdicts.map((answer) => answer.conversation)).size).toBe(verdicts.length);
 });
 
 test('C16: an endpoint that refuses some requests for good costs those conversations, with the reason, and not the run', async () => {
   rehearsal = await startRehearsal({ seed: 8 });
   // In whatever response format they are asked.
-  const refuses = (body: ChatBody): boolean => (body.tools ?? []).length > 0 && sha256(body.messages[1]?.content ?? '') < '4';
+  const refuses = (body: ChatBody): boolean =>
+    (body.tools ?? []).length > 0 && sha256(body.messages[1]?.content ?? '') < '4';
   const relay = await startRelay(rehearsal.url, (body) => (refuses(body) ? 400 : null));
-  const { store, end } = await runToEnd({ url: relay.url, totalSamples: 5, settings: { maxAttempts: 1 }, batchSize: 4 });
+  const { store, end } = await runToEnd({
+    url: relay.url,
+    totalSamples: 5,
+    settings: { maxAttempts: 1 },
+    batchSize: 4,
+  });
   await relay.close();
   expect(end).toEqual({ type: 'completed' });
   await expectWhole(store, 5);

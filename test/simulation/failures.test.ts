@@ -6,12 +6,23 @@ import type { Store } from '../../src/ports/store.ts';
 import { MemoryStore } from '../../src/store/memory-store.ts';
 import { failing, withPart } from '../support/failing.ts';
 import { memoryRetriever, seaPassages } from '../support/memory-retriever.ts';
-import { committedOf, droppedOf, expectWhole, explodingLogger, journalledAnswers, until } from '../support/simulation.ts';
+import {
+  committedOf,
+  droppedOf,
+  expectWhole,
+  explodingLogger,
+  journalledAnswers,
+  until,
+} from '../support/simulation.ts';
 import { hurried, startWorld, type WorldOptions } from '../support/world.ts';
 
 let rehearsal: Rehearsal;
 beforeEach(async () => {
-  rehearsal = await startRehearsal({ seed: 31, duplicate_rate: 0.3, latency: { mean_ms: 1, distribution: 'lognormal' } });
+  rehearsal = await startRehearsal({
+    seed: 31,
+    duplicate_rate: 0.3,
+    latency: { mean_ms: 1, distribution: 'lognormal' },
+  });
 });
 afterEach(() => rehearsal.close());
 
@@ -44,7 +55,9 @@ async function expectNothingPaidTwice(store: Store): Promise<void> {
 
 /** The dataset without journal positions, which depend on what was asked in vain. */
 const bytesOf = async (store: Store): Promise<string> =>
-  JSON.stringify(await committedOf(store), (key, value: unknown) => (key === 'answerSeqs' || key === 'conversationJudgeAnswerSeq' ? null : value));
+  JSON.stringify(await committedOf(store), (key, value: unknown) =>
+    key === 'answerSeqs' || key === 'conversationJudgeAnswerSeq' ? null : value,
+  );
 
 let undisturbed: string | null = null;
 async function expectSameAsUndisturbed(store: Store): Promise<void> {
@@ -58,12 +71,24 @@ async function expectSameAsUndisturbed(store: Store): Promise<void> {
 
 describe('an actor that fails in the middle is restarted, and the dataset is the same', () => {
   const disk = () => new DlgforgeError('store', 'the disk was full for a moment');
-  const at = (...calls: readonly number[]) => (call: number): boolean => calls.includes(call);
+  const at =
+    (...calls: readonly number[]) =>
+    (call: number): boolean =>
+      calls.includes(call);
 
   test.each([
-    ['the committer, in the middle of a commit', (store: MemoryStore) => failing<Store>(store, 'commit', at(1, 4, 5), disk)],
-    ['the committer, while it looks questions up', (store: MemoryStore) => failing<Store>(store, 'knownQuestions', at(3, 9, 10), disk)],
-    ['the coordinator, while it starts', (store: MemoryStore) => failing<Store>(store, 'runCounts', at(1), disk)],
+    [
+      'the committer, in the middle of a commit',
+      (store: MemoryStore) => failing<Store>(store, 'commit', at(1, 4, 5), disk),
+    ],
+    [
+      'the committer, while it looks questions up',
+      (store: MemoryStore) => failing<Store>(store, 'knownQuestions', at(3, 9, 10), disk),
+    ],
+    [
+      'the coordinator, while it starts',
+      (store: MemoryStore) => failing<Store>(store, 'runCounts', at(1), disk),
+    ],
   ])('%s', async (_, inject) => {
     const store = new MemoryStore();
     const faulty = inject(store);
@@ -86,15 +111,18 @@ describe('an actor that fails in the middle is restarted, and the dataset is the
     await expectNothingPaidTwice(store);
   });
 
-  test.each(['append', 'recover'] as const)('conversations whose journal fails to %s now and then', async (method) => {
-    const store = new MemoryStore();
-    const journal = failing(store.journal, method, (call) => call % 13 === 1, disk);
-    const faulty = withPart<Store, 'journal'>(store, 'journal', journal.target);
-    expect(await runToEnd(faulty)).toEqual({ type: 'completed' });
-    await expectWhole(store, SAMPLES);
-    await expectSameAsUndisturbed(store);
-    expect(journal.fired()).toBeGreaterThan(0);
-  });
+  test.each(['append', 'recover'] as const)(
+    'conversations whose journal fails to %s now and then',
+    async (method) => {
+      const store = new MemoryStore();
+      const journal = failing(store.journal, method, (call) => call % 13 === 1, disk);
+      const faulty = withPart<Store, 'journal'>(store, 'journal', journal.target);
+      expect(await runToEnd(faulty)).toEqual({ type: 'completed' });
+      await expectWhole(store, SAMPLES);
+      await expectSameAsUndisturbed(store);
+      expect(journal.fired()).toBeGreaterThan(0);
+    },
+  );
 
   test.each([
     ['a language wave', /^\[samples\]/],
@@ -115,20 +143,27 @@ describe('an actor that fails in the middle is restarted, and the dataset is the
     rehearsal.setOptions({ duplicate_rate: 0.6 });
     const coverage = { mode: 'balanced', epsilon: 0.15, fraction: 0.2, dedupRetries: 6 } as const;
     const settings = { turns: { min: 2, max: 3, distribution: 'uniform', mean: null }, coverage } as const;
-    expect(await runToEnd(store, { batchSize: 16, consecutiveDropsMax: 100, settings, logger })).toEqual({ type: 'completed' });
+    expect(await runToEnd(store, { batchSize: 16, consecutiveDropsMax: 100, settings, logger })).toEqual({
+      type: 'completed',
+    });
     expect(fired()).toBe(1);
     await expectWhole(store, SAMPLES);
     await expectNothingPaidTwice(store);
   });
 
   test('conversations that recover from a snapshot, and some whose snapshot cannot be written', async () => {
-    const long = { totalSamples: 2, settings: { turns: { min: 6, max: 6, distribution: 'uniform', mean: null } } } as const;
+    const long = {
+      totalSamples: 2,
+      settings: { turns: { min: 6, max: 6, distribution: 'uniform', mean: null } },
+    } as const;
     const calm = new MemoryStore();
     expect(await runToEnd(calm, long)).toEqual({ type: 'completed' });
     const store = new MemoryStore();
     const appends = failing(store.journal, 'append', (call) => call % 31 === 30, disk);
     const snapshots = failing(appends.target, 'saveSnapshot', (call) => call % 2 === 0, disk);
-    expect(await runToEnd(withPart<Store, 'journal'>(store, 'journal', snapshots.target), long)).toEqual({ type: 'completed' });
+    expect(await runToEnd(withPart<Store, 'journal'>(store, 'journal', snapshots.target), long)).toEqual({
+      type: 'completed',
+    });
     expect(Math.min(appends.fired(), snapshots.fired())).toBeGreaterThan(0);
     expect(await bytesOf(store)).toBe(await bytesOf(calm));
     await expectNothingPaidTwice(store);
@@ -138,9 +173,16 @@ describe('an actor that fails in the middle is restarted, and the dataset is the
     const store = new MemoryStore();
     // One conversation is taken over by somebody, and the worker fails while it says so.
     let stale = 0;
-    const journal = failing(store.journal, 'append', (_call, [id]) => id === 'run/R/0/1' && (stale += 1) === 3, () => new DlgforgeError('stale_epoch', 'taken over'));
+    const journal = failing(
+      store.journal,
+      'append',
+      (_call, [id]) => id === 'run/R/0/1' && (stale += 1) === 3,
+      () => new DlgforgeError('stale_epoch', 'taken over'),
+    );
     const { logger, fired } = explodingLogger(/went on elsewhere/);
-    expect(await runToEnd(withPart<Store, 'journal'>(store, 'journal', journal.target), { logger })).toEqual({ type: 'completed' });
+    expect(await runToEnd(withPart<Store, 'journal'>(store, 'journal', journal.target), { logger })).toEqual({
+      type: 'completed',
+    });
     expect([journal.fired(), fired()]).toEqual([1, 1]);
     await expectSameAsUndisturbed(store);
   });
@@ -165,15 +207,21 @@ describe('an actor that fails in the middle is restarted, and the dataset is the
   });
 
   test('an exporter that can never write says so in the end', async () => {
-    const world = await start(new MemoryStore(), { project: () => Promise.reject(new DlgforgeError('output', 'no space left')) });
+    const world = await start(new MemoryStore(), {
+      project: () => Promise.reject(new DlgforgeError('output', 'no space left')),
+    });
     expect(await world.end).toEqual({ type: 'completed' });
-    await expect(world.flush()).rejects.toMatchObject({ code: 'output', message: expect.stringContaining('no space left') as string });
+    await expect(world.flush()).rejects.toMatchObject({
+      code: 'output',
+      message: expect.stringContaining('no space left') as string,
+    });
     await world.close();
   });
 });
 
 describe('a poisonous conversation', () => {
-  const journalOf = (languageIndex: number, index: number) => persistenceId(`run/R/${languageIndex}/${index}`);
+  const journalOf = (languageIndex: number, index: number) =>
+    persistenceId(`run/R/${languageIndex}/${index}`);
   const poison = async (store: Store, event: unknown): Promise<void> => {
     const { epoch } = await store.journal.recover(journalOf(0, 1));
     await store.journal.append(journalOf(0, 1), epoch, 0, [event]);
@@ -184,13 +232,21 @@ describe('a poisonous conversation', () => {
     await poison(store, { type: 'QuestionAccepted' });
     expect(await runToEnd(store)).toEqual({ type: 'completed' });
     await expectWhole(store, SAMPLES);
-    expect(await droppedOf(store)).toMatchObject([{ languageIndex: 0, index: 1, reason: 'crashed', payload: null }]);
+    expect(await droppedOf(store)).toMatchObject([
+      { languageIndex: 0, index: 1, reason: 'crashed', payload: null },
+    ]);
   });
 
   test('whose journal was written by another release stops the run instead of losing what was paid', async () => {
     const store = new MemoryStore();
     await poison(store, { type: 'SomethingOfALaterRelease' });
-    expect(await runToEnd(store)).toMatchObject({ type: 'failed', trouble: { code: 'store', message: expect.stringMatching(/SomethingOfALaterRelease.*another release/) as string } });
+    expect(await runToEnd(store)).toMatchObject({
+      type: 'failed',
+      trouble: {
+        code: 'store',
+        message: expect.stringMatching(/SomethingOfALaterRelease.*another release/) as string,
+      },
+    });
     expect(await droppedOf(store)).toEqual([]);
   });
 });
@@ -218,7 +274,9 @@ describe('endpoints that go away', () => {
     const end = await world.end;
     await world.close();
     expect(end).toMatchObject({ type: 'failed', trouble: { code: 'endpoint' } });
-    expect(end.type === 'failed' && end.trouble.message).toMatch(/No endpoint of the .* has answered for 4 s.*run the same command again/s);
+    expect(end.type === 'failed' && end.trouble.message).toMatch(
+      /No endpoint of the .* has answered for 4 s.*run the same command again/s,
+    );
     rehearsal = await startRehearsal({ seed: 31, duplicate_rate: 0.3, port });
     expect(await runToEnd(store)).toEqual({ type: 'completed' });
     await expectWhole(store, SAMPLES);

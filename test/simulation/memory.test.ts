@@ -3,7 +3,7 @@ import { legacyQuestionHash, questionKey } from '../../src/dialogue/question-key
 import { datasetId } from '../../src/kernel/ids.ts';
 import { type Rehearsal, startRehearsal } from '../../src/llm/rehearsal/server.ts';
 import { MemoryStore } from '../../src/store/memory-store.ts';
-import { committedOf, expectWhole, payloadOf } from '../support/simulation.ts';
+import { committedOf, expectWhole, payloadOf, textOf } from '../support/simulation.ts';
 import { hurried, startWorld } from '../support/world.ts';
 
 let rehearsal: Rehearsal;
@@ -17,7 +17,9 @@ async function generate(store: MemoryStore): Promise<string[]> {
   expect(await world.end).toEqual({ type: 'completed' });
   await world.close();
   await expectWhole(store, 3);
-  return (await committedOf(store)).flatMap((row) => payloadOf(row).turns.map((turn) => String(turn.question['user_message'])));
+  return (await committedOf(store)).flatMap((row) =>
+    payloadOf(row).turns.map((turn) => textOf(turn.question['user_message'])),
+  );
 }
 
 test('C3, C6: what the dataset holds of earlier is never asked again, however many questions that are', async () => {

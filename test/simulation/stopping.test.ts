@@ -7,12 +7,24 @@ import { datasetOf, hurried, startWorld, type WorldOptions } from '../support/wo
 
 let rehearsal: Rehearsal;
 beforeEach(async () => {
-  rehearsal = await startRehearsal({ seed: 41, duplicate_rate: 0.2, latency: { mean_ms: 10, distribution: 'lognormal' } });
+  rehearsal = await startRehearsal({
+    seed: 41,
+    duplicate_rate: 0.2,
+    latency: { mean_ms: 10, distribution: 'lognormal' },
+  });
 });
 afterEach(() => rehearsal.close());
 
 const start = (store: Store, options: Partial<WorldOptions> = {}) =>
-  startWorld({ store, url: rehearsal.url, totalSamples: 4, batchSize: 6, clock: hurried, shutdownGraceMs: 40_000, ...options });
+  startWorld({
+    store,
+    url: rehearsal.url,
+    totalSamples: 4,
+    batchSize: 6,
+    clock: hurried,
+    shutdownGraceMs: 40_000,
+    ...options,
+  });
 const arrivals = (): number => rehearsal.log().filter((entry) => entry.event === 'arrival').length;
 const answers = async (store: Store): Promise<number> => (await journalledAnswers(store)).length;
 
@@ -42,7 +54,8 @@ describe('stopping', () => {
     const calm = await start(undisturbed);
     expect(await calm.end).toEqual({ type: 'completed' });
     await calm.close();
-    const bytes = (rows: unknown) => JSON.stringify(rows, (key, value: unknown) => (/AnswerSeq|answerSeqs/.test(key) ? null : value));
+    const bytes = (rows: unknown) =>
+      JSON.stringify(rows, (key, value: unknown) => (/AnswerSeq|answerSeqs/.test(key) ? null : value));
     expect(bytes(await datasetOf(store))).toBe(bytes(await datasetOf(undisturbed)));
   });
 
@@ -108,7 +121,9 @@ test('B4, B5: a run goes on in every language, with any batch size', async () =>
 test('D1, D2, D3: nobody waits for the slowest: others finish and commit, and free slots are filled, while one is stuck', async () => {
   const store = new MemoryStore();
   // Stragglers are a hundred times as slow as the others.
-  rehearsal.setOptions({ latency: { distribution: 'fixed', mean_ms: 5, straggler_rate: 0.02, straggler_factor: 60 } });
+  rehearsal.setOptions({
+    latency: { distribution: 'fixed', mean_ms: 5, straggler_rate: 0.02, straggler_factor: 60 },
+  });
   const world = await start(store, { totalSamples: 12, batchSize: 4 });
   let [waiting, openAtOnce, committedEarly] = [0, 0, 0];
   const watch = async (): Promise<boolean> => {

@@ -11,4 +11,6 @@ registerHooks({
     return resolved;
   },
 });
-process.on('exit', () => writeFileSync(process.env.IMPORTS_FILE, JSON.stringify([...packages].sort())));
+process.on('exit', () =>
+  writeFileSync(process.env.IMPORTS_FILE, JSON.stringify([...packages].toSorted((a, b) => (a < b ? -1 : 1)))),
+);

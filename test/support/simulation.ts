@@ -11,6 +11,9 @@ import { datasetOf } from './world.ts';
 export type Row = Awaited<ReturnType<typeof datasetOf>>[number];
 export const payloadOf = (row: Row): ConversationPayload => row.payload as ConversationPayload;
 
+/** A text of a record; '' for anything else. */
+export const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+
 export async function committedOf(store: Store): Promise<Row[]> {
   return (await datasetOf(store)).filter((row) => row.status === 'committed');
 }
@@ -28,7 +31,7 @@ export async function expectWhole(store: Store, perLanguage: number, languages =
   const ranks = (await datasetOf(store)).map((row) => row.index * languages + row.languageIndex);
   expect(ranks).toEqual([...new Set(ranks)].sort((a, b) => a - b));
   const keys = rows.flatMap((row) =>
-    payloadOf(row).turns.map((turn) => questionKey(String(turn.question['user_message']))),
+    payloadOf(row).turns.map((turn) => questionKey(textOf(turn.question['user_message']))),
   );
   expect(new Set(keys).size).toBe(keys.length);
   for (const row of rows) expectWellFormed(payloadOf(row));
@@ -41,8 +44,8 @@ export function expectWellFormed(payload: ConversationPayload): void {
   for (const turn of payload.turns) {
     expect(questionOutput.schema.safeParse(turn.question).error).toBeUndefined();
     expect(answerOutput.schema.safeParse(turn.answer).error).toBeUndefined();
-    expect(String(turn.question['user_message']).trim()).not.toBe('');
-    expect(String(turn.answer['assistant_message']).trim()).not.toBe('');
+    expect(textOf(turn.question['user_message']).trim()).not.toBe('');
+    expect(textOf(turn.answer['assistant_message']).trim()).not.toBe('');
     if (turn.verdict !== null) expect(verdictSchema.safeParse(turn.verdict).error).toBeUndefined();
   }
 }
@@ -86,12 +89,12 @@ export async function until(
 /** A logger that throws the first time a line matches: a fault in the middle of whichever actor writes it. */
 export function explodingLogger(pattern: RegExp): { readonly logger: Logger; readonly fired: () => number } {
   let fired = 0;
-  const logger = {
-    log(_level: string, _file: string, message: string): void {
+  const logger: Logger = {
+    log(_level, _category, message) {
       if (fired > 0 || !pattern.test(message)) return;
       fired += 1;
       throw new Error(`explodes at ${message}`);
     },
-  } as Logger;
+  };
   return { logger, fired: () => fired };
 }

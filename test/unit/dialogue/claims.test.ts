@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createClaims } from '../../../src/dialogue/claims.ts';
 import { compareRanks, type Rank } from '../../../src/dialogue/schedule.ts';
@@ -7,7 +7,10 @@ const rank = fc.record({ index: fc.nat({ max: 4 }), languageIndex: fc.nat({ max:
 
 test('C5: open conversations see each other: the lower rank keeps its question, the higher one hears of it', () => {
   const claims = createClaims();
-  const [low, high] = [{ index: 2, languageIndex: 1 }, { index: 3, languageIndex: 0 }];
+  const [low, high] = [
+    { index: 2, languageIndex: 1 },
+    { index: 3, languageIndex: 0 },
+  ];
   expect(claims.claim(low, 'when is high water')).toBeNull();
   expect(claims.claim(high, 'when is high water')).toEqual(low);
   // The other way round it is only a guess: the lower rank goes first, and the commit decides.

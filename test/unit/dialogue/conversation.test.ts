@@ -1,7 +1,17 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type ConversationCommand, decide, type DialogueContext, type Effect, effectsOf } from '../../../src/dialogue/conversation.ts';
-import { type ConversationEvent, type ConversationState, initialConversation } from '../../../src/dialogue/conversation-state.ts';
+import {
+  type ConversationCommand,
+  decide,
+  type DialogueContext,
+  type Effect,
+  effectsOf,
+} from '../../../src/dialogue/conversation.ts';
+import {
+  type ConversationEvent,
+  type ConversationState,
+  initialConversation,
+} from '../../../src/dialogue/conversation-state.ts';
 import { evolve } from '../../../src/dialogue/evolve-conversation.ts';
 import { coverageOf } from '../../../src/dialogue/evidence.ts';
 import { ledgerOf, questionedTurns } from '../../../src/dialogue/payload.ts';
@@ -11,12 +21,15 @@ import { dialogueOf } from '../../support/dialogue-context.ts';
 import { answerOf, type Script, throughJson } from '../../support/scripted-dialogue.ts';
 
 const KEY = { runId: 'R', languageIndex: 1, index: 3 };
-const replay = (events: readonly ConversationEvent[]): ConversationState => throughJson(events).reduce(evolve, initialConversation(KEY));
+const replay = (events: readonly ConversationEvent[]): ConversationState =>
+  throughJson(events).reduce(evolve, initialConversation(KEY));
 
 const CONTEXTS: readonly DialogueContext[] = [
   dialogueOf({}),
   dialogueOf({ settings: { judge: null, turns: { min: 1, max: 3, distribution: 'uniform', mean: null } } }),
-  dialogueOf({ settings: { judge: { granularity: 'conversation', reasons: ['vague'] }, webSearch: true, seed: 11 } }),
+  dialogueOf({
+    settings: { judge: { granularity: 'conversation', reasons: ['vague'] }, webSearch: true, seed: 11 },
+  }),
 ];
 
 /** Broken answers, tool calls and repeated questions, by chance but the same for the same request. */
@@ -60,7 +73,11 @@ class Rig {
 
     if (before.stage.type === 'settled') expect(events).toEqual([]);
     if (isLate) {
-      expect({ stage: this.state.stage, step: this.state.step, turns: this.state.turns }).toEqual({ stage: before.stage, step: before.step, turns: before.turns });
+      expect({ stage: this.state.stage, step: this.state.step, turns: this.state.turns }).toEqual({
+        stage: before.stage,
+        step: before.step,
+        turns: before.turns,
+      });
     }
     if (command.type === 'TakeAnswer' && command.reusedSeq === null && before.stage.type !== 'settled') {
       const seq = this.state.answers[command.asked.requestKey];
@@ -71,10 +88,12 @@ class Rig {
 
   /** Lets an effect happen; its result is on its way. */
   carryOut(effect: Effect, finding: 'new' | 'committed' | 'claim'): void {
-    if (effect.type === 'CheckQuestion') this.onTheWay.push({ type: 'TakeQuestionCheck', step: effect.step, finding });
+    if (effect.type === 'CheckQuestion')
+      this.onTheWay.push({ type: 'TakeQuestionCheck', step: effect.step, finding });
     else if (effect.type !== 'HandOver') {
       const command = answerOf(this.state, effect, this.script, this.events);
-      if (command.type === 'TakeAnswer' && command.reusedSeq === null) this.paid.push(command.asked.requestKey);
+      if (command.type === 'TakeAnswer' && command.reusedSeq === null)
+        this.paid.push(command.asked.requestKey);
       this.onTheWay.push(command);
     }
   }
@@ -118,7 +137,13 @@ class Rig {
       case 5:
         return this.deliver({ type: 'StartConversation' });
       case 6:
-        if (effect?.type === 'AskModel') this.onTheWay.push({ type: 'TakeRefusal', step: effect.step, purpose: effect.purpose, reason: 'no' });
+        if (effect?.type === 'AskModel')
+          this.onTheWay.push({
+            type: 'TakeRefusal',
+            step: effect.step,
+            purpose: effect.purpose,
+            reason: 'no',
+          });
         return;
       case 7:
       case 8:
@@ -135,7 +160,11 @@ class Rig {
   /** No more faults: it must come to its end by itself. */
   finish(): void {
     this.deliver({ type: 'StartConversation' });
-    for (let steps = 0; this.state.stage.type !== 'ready' && this.state.stage.type !== 'settled'; steps += 1) {
+    for (
+      let steps = 0;
+      this.state.stage.type !== 'ready' && this.state.stage.type !== 'settled';
+      steps += 1
+    ) {
       expect(steps, `stuck in ${this.state.stage.type}`).toBeLessThan(2_000);
       for (const effect of effectsOf(this.state, this.context)) this.carryOut(effect, 'new');
       for (const command of this.onTheWay.splice(0)) this.deliver(command);
@@ -173,18 +202,26 @@ test('whatever arrives in whatever order, how often and after how many kills: th
 
 test('I1: an answer that is in the journal is never paid for again, also after kills and send-backs', () => {
   fc.assert(
-    fc.property(fc.nat({ max: 10_000 }), fc.array(fc.nat({ max: 4_000 }), { maxLength: 60 }), (seed, choices) => {
-      const rig = new Rig(CONTEXTS[seed % CONTEXTS.length] as DialogueContext, chancy(seed));
-      rig.deliver({ type: 'StartConversation' });
-      for (const choice of choices) {
-        if (choice % 7 === 0) rig.kill();
-        rig.sendBack(choice);
-        for (const effect of effectsOf(rig.state, rig.context)) rig.carryOut(effect, choice % 5 === 0 ? 'claim' : 'new');
-        // Everything that was asked for arrives, in any order.
-        for (const command of choice % 2 === 0 ? rig.onTheWay.splice(0) : rig.onTheWay.splice(0).toReversed()) rig.deliver(command);
-      }
-      expect(new Set(rig.paid).size).toBe(rig.paid.length);
-    }),
+    fc.property(
+      fc.nat({ max: 10_000 }),
+      fc.array(fc.nat({ max: 4_000 }), { maxLength: 60 }),
+      (seed, choices) => {
+        const rig = new Rig(CONTEXTS[seed % CONTEXTS.length] as DialogueContext, chancy(seed));
+        rig.deliver({ type: 'StartConversation' });
+        for (const choice of choices) {
+          if (choice % 7 === 0) rig.kill();
+          rig.sendBack(choice);
+          for (const effect of effectsOf(rig.state, rig.context))
+            rig.carryOut(effect, choice % 5 === 0 ? 'claim' : 'new');
+          // Everything that was asked for arrives, in any order.
+          for (const command of choice % 2 === 0
+            ? rig.onTheWay.splice(0)
+            : rig.onTheWay.splice(0).toReversed())
+            rig.deliver(command);
+        }
+        expect(new Set(rig.paid).size).toBe(rig.paid.length);
+      },
+    ),
     { numRuns: 60 },
   );
 });
@@ -203,7 +240,10 @@ describe('one step', () => {
 
   test('J3: calls without an id, or with ids that repeat, are told apart, and every one is answered', () => {
     const ids = ['call_1_0_1', '', '', 'call_1_0_1', 'call_1_0_3', ''];
-    const rig = new Rig(context, { ...plain, tools: () => ids.map((id) => ({ id, name: 'vector_db_search', arguments: '{"query":"tides"}' })) });
+    const rig = new Rig(context, {
+      ...plain,
+      tools: () => ids.map((id) => ({ id, name: 'vector_db_search', arguments: '{"query":"tides"}' })),
+    });
     until(rig, 'using_tools');
     const { stage } = rig.state;
     if (stage.type !== 'using_tools') throw new Error('unreachable');
@@ -213,7 +253,9 @@ describe('one step', () => {
     const { stage: after } = rig.state;
     expect(after.type).toBe('answering');
     if (after.type !== 'answering') throw new Error('unreachable');
-    expect(after.toolRounds[0]?.uses.map((use) => use.call.id)).toEqual(stage.pending.calls.map((call) => call.id));
+    expect(after.toolRounds[0]?.uses.map((use) => use.call.id)).toEqual(
+      stage.pending.calls.map((call) => call.id),
+    );
   });
 
   test('a model that only calls tools has to answer after eight rounds, and is given up after a bounded number of calls', () => {
@@ -224,10 +266,17 @@ describe('one step', () => {
     expect(stage.type === 'judging' && stage.toolRounds.length).toBe(8);
 
     // It goes on calling although nothing is offered any more.
-    const stubborn = new Rig(context, { ...plain, broken: (_, effect) => (effect.purpose === 'answer' && effect.asked.request.tools.length === 0 ? '' : null), tools: () => calls });
+    const stubborn = new Rig(context, {
+      ...plain,
+      broken: (_, effect) =>
+        effect.purpose === 'answer' && effect.asked.request.tools.length === 0 ? '' : null,
+      tools: () => calls,
+    });
     until(stubborn, 'ready');
     expect(stubborn.state.stage).toMatchObject({ outcome: { type: 'dropped', reason: 'malformed_answer' } });
-    const answers = stubborn.events.filter((event) => event.type === 'ModelAnswered' && event.purpose === 'answer');
+    const answers = stubborn.events.filter(
+      (event) => event.type === 'ModelAnswered' && event.purpose === 'answer',
+    );
     expect(answers.length).toBeLessThanOrEqual(8 + 2 * context.settings.maxAttempts);
   });
 
@@ -240,27 +289,38 @@ describe('one step', () => {
   });
 
   test('A12: an empty answer ends as a drop, never as a turn', () => {
-    const rig = new Rig(context, { ...plain, broken: (_, { purpose }) => (purpose === 'answer' ? '{"assistant_message":"  ","reasoning_trace":{"confidence":"high"}}' : null) });
+    const rig = new Rig(context, {
+      ...plain,
+      broken: (_, { purpose }) =>
+        purpose === 'answer' ? '{"assistant_message":"  ","reasoning_trace":{"confidence":"high"}}' : null,
+    });
     until(rig, 'ready');
     expect(rig.state.stage).toMatchObject({ outcome: { reason: 'malformed_answer' } });
     expect(rig.state.turns).toEqual([]);
-    expect(questionedTurns(rig.state)).toEqual([{ turn: 1, attempts: [questionKey('Question 1?')], accepted: true }]);
+    expect(questionedTurns(rig.state)).toEqual([
+      { turn: 1, attempts: [questionKey('Question 1?')], accepted: true },
+    ]);
   });
 
   test('E10: a repair shows the model its answer and the faults of it, and has tries of its own', () => {
-    const rig = new Rig(context, { ...plain, broken: (_, { purpose }) => (purpose === 'question' ? '{"user_message": 5}' : null) });
+    const rig = new Rig(context, {
+      ...plain,
+      broken: (_, { purpose }) => (purpose === 'question' ? '{"user_message": 5}' : null),
+    });
     rig.deliver({ type: 'StartConversation' });
     until(rig, 'asking');
     const seen: string[] = [];
     while (rig.state.stage.type === 'asking') {
       for (const effect of effectsOf(rig.state, rig.context)) {
-        if (effect.type === 'AskModel') seen.push(effect.asked.request.messages.map((message) => message.content).join('\n'));
+        if (effect.type === 'AskModel')
+          seen.push(effect.asked.request.messages.map((message) => message.content).join('\n'));
         rig.carryOut(effect, 'new');
       }
       for (const command of rig.onTheWay.splice(0)) rig.deliver(command);
     }
     expect(seen.length).toBe(2 * context.settings.maxAttempts);
-    for (const [position, text] of seen.entries()) expect(text.includes('{"user_message": 5}')).toBe(position % 2 === 1);
+    for (const [position, text] of seen.entries())
+      expect(text.includes('{"user_message": 5}')).toBe(position % 2 === 1);
     expect(seen[1]).toContain('user_message');
     expect(new Set(seen).size).toBe(seen.length);
   });
@@ -269,7 +329,10 @@ describe('one step', () => {
     const web = CONTEXTS[2] as DialogueContext;
     const rig = new Rig(web, {
       ...plain,
-      tools: (state) => (state.stage.type === 'answering' && state.stage.toolRounds.length === 0 ? [{ id: 'w', name: 'web_search', arguments: '{"query":"tides"}' }] : []),
+      tools: (state) =>
+        state.stage.type === 'answering' && state.stage.toolRounds.length === 0
+          ? [{ id: 'w', name: 'web_search', arguments: '{"query":"tides"}' }]
+          : [],
     });
     until(rig, 'judging_conversation');
     for (const turn of rig.state.turns) expect(turn.answer.did_web_search).toBe(true);
@@ -277,7 +340,10 @@ describe('one step', () => {
 
   test('E18: a judge without a usable verdict gives none, which is not a score of 0', () => {
     for (const judged of [context, CONTEXTS[2] as DialogueContext]) {
-      const rig = new Rig(judged, { ...plain, broken: (_, { purpose }) => (purpose.endsWith('verdict') ? 'five stars' : null) });
+      const rig = new Rig(judged, {
+        ...plain,
+        broken: (_, { purpose }) => (purpose.endsWith('verdict') ? 'five stars' : null),
+      });
       until(rig, 'ready');
       expect(rig.state.stage).toMatchObject({ outcome: { type: 'finished' } });
       expect(rig.state.conversationVerdict).toBeNull();
@@ -288,9 +354,12 @@ describe('one step', () => {
   test('C12: a model that names a passage nobody offered is checked for duplicates all the same, and counted for what it was given', () => {
     const rig = new Rig(context, { ...plain, coverageTarget: () => 'a passage of another world' });
     until(rig, 'checking');
-    expect(effectsOf(rig.state, context)).toEqual([{ type: 'CheckQuestion', step: rig.state.step, questionKey: questionKey('Question 1?') }]);
+    expect(effectsOf(rig.state, context)).toEqual([
+      { type: 'CheckQuestion', step: rig.state.step, questionKey: questionKey('Question 1?') },
+    ]);
     until(rig, 'ready');
-    for (const { attempts } of rig.state.turns) expect(coverageOf(attempts.at(-1))?.id).toBe(attempts.at(-1)?.offered[0]?.id);
+    for (const { attempts } of rig.state.turns)
+      expect(coverageOf(attempts.at(-1))?.id).toBe(attempts.at(-1)?.offered[0]?.id);
     for (const { passageId, source } of ledgerOf(rig.state)) expect([passageId, source]).not.toContain('');
   });
 

@@ -1,6 +1,11 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { drawFromDeck, type QuestionMode, sampleQuestionMode, sampleTurnCount } from '../../../src/dialogue/sampling.ts';
+import {
+  drawFromDeck,
+  type QuestionMode,
+  sampleQuestionMode,
+  sampleTurnCount,
+} from '../../../src/dialogue/sampling.ts';
 import type { TurnSettings } from '../../../src/dialogue/settings.ts';
 
 const DRAWS = 20_000;
@@ -21,7 +26,9 @@ const tolerance = (share: number): number => 5 * Math.sqrt((share * (1 - share))
 function expectShares<T>(actual: Map<T, number>, expected: ReadonlyMap<T, number>): void {
   for (const value of new Set([...actual.keys(), ...expected.keys()])) {
     const wanted = expected.get(value) ?? 0;
-    expect(Math.abs((actual.get(value) ?? 0) - wanted), `share of ${String(value)}`).toBeLessThanOrEqual(tolerance(wanted));
+    expect(Math.abs((actual.get(value) ?? 0) - wanted), `share of ${String(value)}`).toBeLessThanOrEqual(
+      tolerance(wanted),
+    );
   }
 }
 
@@ -42,7 +49,10 @@ describe('C17: turn counts follow the distribution cut to its limits, with no ex
     [{ min: 1, max: 8, distribution: 'uniform', mean: 2 }, () => 1],
   ];
   test.each(cases)('%o', (settings, weight) => {
-    expectShares(sharesOf((n) => sampleTurnCount(['test', n], settings)), truncated(settings, weight));
+    expectShares(
+      sharesOf((n) => sampleTurnCount(['test', n], settings)),
+      truncated(settings, weight),
+    );
   });
 
   test('every count is within its limits, also for long conversations', () => {
@@ -65,11 +75,30 @@ describe('C17: turn counts follow the distribution cut to its limits, with no ex
 });
 
 test('question modes after the first turn have the documented shares', () => {
-  const early = new Map<QuestionMode, number>([['followup', 0.7], ['adjacent', 0.2], ['fresh', 0.08], ['off_topic', 0.02]]);
-  const late = new Map<QuestionMode, number>([['followup', 0.45], ['adjacent', 0.3], ['fresh', 0.23], ['off_topic', 0.02]]);
-  expectShares(sharesOf((n) => sampleQuestionMode(['modes', n], 2)), early);
-  expectShares(sharesOf((n) => sampleQuestionMode(['modes', n], 3)), late);
-  expectShares(sharesOf((n) => sampleQuestionMode(['modes', n], 11)), late);
+  const early = new Map<QuestionMode, number>([
+    ['followup', 0.7],
+    ['adjacent', 0.2],
+    ['fresh', 0.08],
+    ['off_topic', 0.02],
+  ]);
+  const late = new Map<QuestionMode, number>([
+    ['followup', 0.45],
+    ['adjacent', 0.3],
+    ['fresh', 0.23],
+    ['off_topic', 0.02],
+  ]);
+  expectShares(
+    sharesOf((n) => sampleQuestionMode(['modes', n], 2)),
+    early,
+  );
+  expectShares(
+    sharesOf((n) => sampleQuestionMode(['modes', n], 3)),
+    late,
+  );
+  expectShares(
+    sharesOf((n) => sampleQuestionMode(['modes', n], 11)),
+    late,
+  );
 });
 
 test('B6: a deck gives everything once before anything twice, and the same to whoever asks again', () => {

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { DialogueContext } from '../../../src/dialogue/conversation.ts';
 import { validate } from '../../../src/dialogue/validity.ts';
@@ -37,18 +37,20 @@ const run = fc.record({
   crashes: fc.boolean(),
 });
 
-test('I5: whatever the order of events, the dataset is that of the sequential schedule', () => {
+test('I5, C12: whatever the order of events, the dataset is that of the sequential schedule', () => {
   let sentBack = 0;
   let drops = 0;
   let failures = 0;
   fc.assert(
     fc.property(run, (given) => {
-      const { languages, dedupRetries, target, openMax, waitingMax, consecutiveDropsMax, pool, seed, order } = given;
+      const { languages, dedupRetries, target, openMax, waitingMax, consecutiveDropsMax, pool, seed, order } =
+        given;
       const options: LabOptions = {
         context: contextOf(languages, dedupRetries),
         target,
         limits: { openMax, waitingMax, consecutiveDropsMax },
-        question: ({ index, languageIndex }, turn, attempt) => `Question ${below([seed, index, languageIndex, turn, attempt], pool)}?`,
+        question: ({ index, languageIndex }, turn, attempt) =>
+          `Question ${below([seed, index, languageIndex, turn, attempt], pool)}?`,
       };
       const lab = new ScheduleLab(options);
       let crashes = 0;
@@ -65,10 +67,15 @@ test('I5: whatever the order of events, the dataset is that of the sequential sc
       const expected = sequentialDataset(options);
       expect(lab.rows).toEqual(expected);
       for (const { languageIndex, committed, ended } of lab.progress) {
-        expect(committed).toBe(expected.filter((row) => row.rank.languageIndex === languageIndex && row.outcome === 'committed').length);
+        expect(committed).toBe(
+          expected.filter((row) => row.rank.languageIndex === languageIndex && row.outcome === 'committed')
+            .length,
+        );
         expect(ended).toBe(committed === target ? 'reached' : 'failed');
       }
-      expect(lab.committedKeys.size).toBe(expected.filter((row) => row.outcome === 'committed').reduce((sum, row) => sum + row.turns.length, 0));
+      expect(lab.committedKeys.size).toBe(
+        expected.filter((row) => row.outcome === 'committed').reduce((sum, row) => sum + row.turns.length, 0),
+      );
       // I1: nothing that is in a journal is paid for again, however often a conversation is sent back.
       expect([...lab.paid.values()].every((count) => count === 1)).toBe(true);
       // Every send-back puts one more guess right for good.
@@ -88,18 +95,41 @@ describe('the rule', () => {
   const rule = (turns: Parameters<typeof validate>[0]) => validate(turns, (key) => committed.has(key));
 
   test('rejected attempts asked what is taken, the accepted one did not', () => {
-    expect(rule([{ turn: 1, attempts: ['x', 'y', 'a'], accepted: true }, { turn: 2, attempts: ['a', 'b'], accepted: true }])).toEqual({ type: 'valid' });
+    expect(
+      rule([
+        { turn: 1, attempts: ['x', 'y', 'a'], accepted: true },
+        { turn: 2, attempts: ['a', 'b'], accepted: true },
+      ]),
+    ).toEqual({ type: 'valid' });
   });
 
   test('the first wrong guess is named, with what it should have been', () => {
-    expect(rule([{ turn: 1, attempts: ['a', 'b'], accepted: true }])).toEqual({ type: 'wrong_guess', turn: 1, attempt: 0, verdict: 'accept' });
-    expect(rule([{ turn: 1, attempts: ['a'], accepted: true }, { turn: 2, attempts: ['b', 'x'], accepted: true }])).toMatchObject({ turn: 2, attempt: 0, verdict: 'accept' });
-    expect(rule([{ turn: 1, attempts: ['a'], accepted: true }, { turn: 2, attempts: ['a'], accepted: true }])).toMatchObject({ turn: 2, attempt: 0, verdict: 'reject' });
+    expect(rule([{ turn: 1, attempts: ['a', 'b'], accepted: true }])).toEqual({
+      type: 'wrong_guess',
+      turn: 1,
+      attempt: 0,
+      verdict: 'accept',
+    });
+    expect(
+      rule([
+        { turn: 1, attempts: ['a'], accepted: true },
+        { turn: 2, attempts: ['b', 'x'], accepted: true },
+      ]),
+    ).toMatchObject({ turn: 2, attempt: 0, verdict: 'accept' });
+    expect(
+      rule([
+        { turn: 1, attempts: ['a'], accepted: true },
+        { turn: 2, attempts: ['a'], accepted: true },
+      ]),
+    ).toMatchObject({ turn: 2, attempt: 0, verdict: 'reject' });
   });
 
   test('C16: a drop for duplicates stands only when every one of its questions was taken', () => {
     expect(rule([{ turn: 1, attempts: ['x', 'y'], accepted: false }])).toEqual({ type: 'valid' });
-    expect(rule([{ turn: 1, attempts: ['x', 'a'], accepted: false }])).toMatchObject({ attempt: 1, verdict: 'accept' });
+    expect(rule([{ turn: 1, attempts: ['x', 'a'], accepted: false }])).toMatchObject({
+      attempt: 1,
+      verdict: 'accept',
+    });
     expect(rule([{ turn: 1, attempts: [], accepted: false }])).toEqual({ type: 'valid' });
   });
 });
