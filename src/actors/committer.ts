@@ -7,7 +7,7 @@
  * validity rule of DESIGN section 5 (`dialogue/validity.ts`).
  */
 import { type Claims, createClaims } from '../dialogue/claims.ts';
-import { compareRanks, type Rank } from '../dialogue/schedule.ts';
+import { compareRanks, type Rank, type Standing } from '../dialogue/schedule.ts';
 import { keysOf, type Validity, validate } from '../dialogue/validity.ts';
 import { invariant, unreachable } from '../kernel/errors.ts';
 import type { DatasetId, RunId } from '../kernel/ids.ts';
@@ -23,8 +23,8 @@ export interface CommitterOptions {
   /** Names, by language index. */
   readonly languages: readonly string[];
   readonly coordinator: ActorRef<CoordinatorMessage>;
-  /** The first rank that is not settled; handing over a lower one again is answered as settled. */
-  readonly frontier: () => Rank | null;
+  /** Where a rank stands in the schedule. */
+  readonly standing: (rank: Rank) => Standing;
 }
 
 /** What a restart must not lose, or conversations would wait for an answer that never comes. */
@@ -95,9 +95,10 @@ function createCommitter(
   const take = (handOver: HandOver): void => {
     // The coordinator may not have heard yet of what was settled here a moment ago.
     const isSettled = held.settled !== null && compareRanks(handOver.rank, held.settled) <= 0;
-    const frontier = options.frontier();
-    if (isSettled || frontier === null || compareRanks(handOver.rank, frontier) < 0)
-      return tellSettled(handOver);
+    const standing = options.standing(handOver.rank);
+    // Its worker has been told to end it; it goes on when the run is resumed.
+    if (standing === 'left') return;
+    if (isSettled || standing === 'settled') return tellSettled(handOver);
     handedOver.set(nameOf(handOver.rank), handOver);
     context.tell(coordinator, { type: 'ConversationHandedOver', rank: handOver.rank });
   };

@@ -116,7 +116,7 @@ function createCoordinator(
   directory.coordinator = context.self;
   const committerRef = context.spawn(
     'committer',
-    committer({ ...options, coordinator: context.self, frontier: () => schedule.frontier() }),
+    committer({ ...options, coordinator: context.self, standing: (rank) => schedule.standing(rank) }),
   );
   directory.committer = committerRef;
   const waves = languages.map((language, languageIndex) => {

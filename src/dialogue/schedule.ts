@@ -54,7 +54,7 @@ export interface Schedule {
    * is not open, because it is settled or its language has ended, nothing is noted.
    */
   setFinished(rank: Rank, finished: boolean): void;
-  isOpen(rank: Rank): boolean;
+  standing(rank: Rank): Standing;
   /** The rank whose turn it is to be settled; null when every language has ended. */
   frontier(): Rank | null;
   settle(rank: Rank, outcome: 'committed' | 'dropped'): LanguageProgress;
@@ -71,6 +71,9 @@ export interface LaneStart {
   readonly consecutiveDrops: number;
   readonly nextIndex: number;
 }
+
+/** `left`: not settled, and its language has ended, so that it will not be in this run. */
+export type Standing = 'settled' | 'to_come' | 'left';
 
 /** @param turnCountOf known from the plan; the last window opens its longest conversations first. */
 export function createSchedule(
@@ -144,7 +147,11 @@ export function createSchedule(
       if (isFinished && isOpen(rank)) finished.add(nameOf(rank));
       else finished.delete(nameOf(rank));
     },
-    isOpen,
+    standing(rank) {
+      const { frontier: next, ended } = laneOf(rank).progress;
+      if (rank.index < next) return 'settled';
+      return ended === null ? 'to_come' : 'left';
+    },
     frontier,
     settle(rank, outcome) {
       const lane = laneOf(rank);

@@ -3,7 +3,14 @@ import { type Rehearsal, startRehearsal } from '../../src/llm/rehearsal/server.t
 import { MemoryStore } from '../../src/store/memory-store.ts';
 import { sha256 } from '../../src/kernel/hash.ts';
 import { type ChatBody, outputOf, startRelay } from '../support/failing.ts';
-import { committedOf, droppedOf, expectWhole, journalledAnswers, payloadOf } from '../support/simulation.ts';
+import {
+  committedOf,
+  droppedOf,
+  expectWhole,
+  journalledAnswers,
+  payloadOf,
+  until,
+} from '../support/simulation.ts';
 import { hurried, startWorld, type WorldOptions } from '../support/world.ts';
 
 let rehearsal: Rehearsal | null = null;
@@ -120,9 +127,44 @@ test('A9: one language whose questions all fail ends alone, and the other reache
   expect(rows.map((row) => row.languageIndex)).toEqual(Array.from({ length: 12 }, () => 0));
   // B9, B10: what was dropped is neither counted nor exported, and its record says how far it came.
   for (const row of await droppedOf(store)) expect(payloadOf(row).turns).toEqual([]);
-  // What was open when the language was given up is not paid for to its end.
-  const french = relay.requests.filter((seen) => JSON.stringify(seen.body).includes('french')).length;
-  expect(french).toBeLessThanOrEqual((3 + 6) * 2 * 3 + 6);
+});
+
+test('A9: what is open when a language is given up is left where it is, and nothing more is paid for it', async () => {
+  rehearsal = await startRehearsal({ seed: 5, latency: { mean_ms: 2 } });
+  let bad = 0;
+  // The first three conversations get no usable question; the later ones are fine.
+  const relay = await startRelay(rehearsal.url, (body) => {
+    if (outputOf(body) !== 'dlgforge_question' || !JSON.stringify(body.messages).includes('french'))
+      return null;
+    bad += 1;
+    return bad <= 3 * 2 * 3 ? { content: 'Bonjour' } : null;
+  });
+  const store = new MemoryStore();
+  const options = { store, url: relay.url, totalSamples: 12, batchSize: 6, clock: hurried };
+  const world = await startWorld({ ...options, consecutiveDropsMax: 3 });
+  expect(await world.end).toMatchObject({ type: 'failed' });
+  expect((await store.journal.list('run/R/1/')).length, 'others were open').toBeGreaterThan(3);
+  const alive = (): string[] =>
+    world
+      .actors()
+      .filter((actor) => actor.kind === 'conversation')
+      .map((actor) => actor.path);
+  await until(() => alive().length === 0, 'the end of every conversation', 3_000);
+  await world.close();
+  expect((await droppedOf(store)).length).toBe(3);
+
+  // It is not lost: whoever runs it again goes on with it.
+  const answered = (await journalledAnswers(store)).length;
+  const { end } = await runToEnd(options);
+  expect(end).toEqual({ type: 'completed' });
+  const rows = await committedOf(store);
+  expect([0, 1].map((language) => rows.filter((row) => row.languageIndex === language).length)).toEqual([12, 12]);
+  const keys = (await journalledAnswers(store)).map(
+    ({ conversation, requestKey }) => `${conversation} ${requestKey}`,
+  );
+  expect(new Set(keys).size).toBe(keys.length);
+  expect(keys.length).toBeGreaterThan(answered);
+  await relay.close();
 });
 
 test('E18: a judge that gives no usable verdict leaves null, not a score of 0', async () => {

@@ -27,7 +27,7 @@ beforeEach(async () => {
 afterEach(() => rehearsal.close());
 
 /** Conversations per language. */
-const SAMPLES = 4;
+const SAMPLES = 3;
 const start = (store: Store, options: Partial<WorldOptions> = {}) =>
   startWorld({
     store,

@@ -2,7 +2,13 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Rehearsal, startRehearsal } from '../../src/llm/rehearsal/server.ts';
 import type { Store } from '../../src/ports/store.ts';
 import { MemoryStore } from '../../src/store/memory-store.ts';
-import { committedOf, expectWhole, journalledAnswers, until } from '../support/simulation.ts';
+import {
+  committedOf,
+  expectWhole,
+  explodingLogger,
+  journalledAnswers,
+  until,
+} from '../support/simulation.ts';
 import { datasetOf, hurried, startWorld, type WorldOptions } from '../support/world.ts';
 
 let rehearsal: Rehearsal;
@@ -23,6 +29,7 @@ const start = (store: Store, options: Partial<WorldOptions> = {}) =>
     batchSize: 6,
     clock: hurried,
     shutdownGraceMs: 40_000,
+    settings: { turns: { min: 1, max: 3, distribution: 'uniform', mean: null } },
     ...options,
   });
 const arrivals = (): number => rehearsal.log().filter((entry) => entry.event === 'arrival').length;
@@ -32,7 +39,7 @@ describe('stopping', () => {
   test('what is in flight is waited for and kept; going on pays for nothing twice and misses nothing', async () => {
     const store = new MemoryStore();
     let stops = 0;
-    for (const enough of [5, 25, 60]) {
+    for (const enough of [4, 15, 30]) {
       const world = await start(store, { batchSize: [1, 6, 16][stops] as number });
       await until(async () => (await answers(store)) >= enough, `${enough} answers`);
       world.stop();
@@ -69,6 +76,17 @@ describe('stopping', () => {
     expect(Date.now() - before).toBeGreaterThanOrEqual(150);
     await world.close();
     expect(Date.now() - before).toBeLessThan(5_000);
+  });
+
+  test('is not forgotten when the coordinator fails in the middle of it', async () => {
+    rehearsal.setOptions({ stall_rate: 1, stall_s: 60 });
+    const { logger, fired } = explodingLogger(/calls in flight were cut off/);
+    const world = await start(new MemoryStore(), { timeoutMs: 60_000, shutdownGraceMs: 1_000, logger });
+    await until(() => arrivals() > 0, 'a call');
+    world.stop();
+    expect(await world.end).toEqual({ type: 'interrupted' });
+    expect(fired()).toBe(1);
+    await world.close();
   });
 
   test('before anything was asked, and after everything was done', async () => {
