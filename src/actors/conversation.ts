@@ -60,7 +60,8 @@ export interface ConversationOptions {
   readonly directory: RunDirectory;
 }
 
-const SNAPSHOT_EVERY = 64;
+/** A conversation has some fifteen events a turn; reading them is cheaper than writing its state often. */
+const SNAPSHOT_EVERY = 256;
 /** A hand-over that nobody answers (its receiver was restarted) is repeated. */
 const REPEAT_HAND_OVER_MS = 10_000;
 const LOOK_UP_TIMEOUT_MS = 120_000;

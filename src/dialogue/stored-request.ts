@@ -38,6 +38,7 @@ const KNOWN_SYSTEM_TEXTS = 64;
 const systemDigests = new Map<string, string>();
 
 function digestOf(message: ChatMessage): string {
+  if (message.role === 'user') return `u${sha256(message.content).slice(0, 23)}`;
   if (message.role !== 'system') return sha256(JSON.stringify(message)).slice(0, 24);
   let digest = systemDigests.get(message.content);
   if (digest === undefined) {
@@ -83,12 +84,16 @@ export function placesAfter(
   request: StoredRequest,
   seq: number,
 ): Readonly<Record<string, MessagePlace>> {
-  const added: Record<string, MessagePlace> = {};
-  for (const [message, digest] of request.digests.entries()) {
-    if (digest !== '' && places[digest] === undefined) added[digest] = { seq, message };
-  }
-  return { ...places, ...added };
+  const added = request.digests
+    .map((digest, message) => [digest, { seq, message }] as const)
+    .filter(([digest]) => digest !== '' && places[digest] === undefined);
+  if (added.length === 0) return places;
+  // The newest ones: what was said turns ago is not asked again word for word, save the system messages,
+  // which are then written once more.
+  return Object.fromEntries([...Object.entries(places), ...added].slice(-KNOWN_PLACES));
 }
+
+const KNOWN_PLACES = 24;
 
 /** The messages as they were sent. @param requestAt gives the stored request of a journal position. */
 export function messagesOf(
