@@ -152,15 +152,16 @@ describe('an actor that fails in the middle is restarted, and the dataset is the
   });
 
   test('conversations that recover from a snapshot, and some whose snapshot cannot be written', async () => {
+    // Long enough for a snapshot in each of them.
     const long = {
-      totalSamples: 2,
-      settings: { turns: { min: 6, max: 6, distribution: 'uniform', mean: null } },
+      totalSamples: 1,
+      settings: { turns: { min: 26, max: 26, distribution: 'uniform', mean: null } },
     } as const;
     const calm = new MemoryStore();
     expect(await runToEnd(calm, long)).toEqual({ type: 'completed' });
     const store = new MemoryStore();
-    const appends = failing(store.journal, 'append', (call) => call % 31 === 30, disk);
-    const snapshots = failing(appends.target, 'saveSnapshot', (call) => call % 2 === 0, disk);
+    const appends = failing(store.journal, 'append', at(60, 170, 190), disk);
+    const snapshots = failing(appends.target, 'saveSnapshot', (call) => call === 1, disk);
     expect(await runToEnd(withPart<Store, 'journal'>(store, 'journal', snapshots.target), long)).toEqual({
       type: 'completed',
     });
