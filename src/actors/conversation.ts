@@ -276,7 +276,7 @@ function createConversation(
       }
       const result = await options.modelCalls.call(request, {
         conversation: conversationId,
-        priority: options.priority,
+        priority: priorityNow(),
         signal: context.signal,
         admission: AbortSignal.any([admission, context.signal]),
       });
@@ -289,6 +289,16 @@ function createConversation(
       (message) => message,
       (error) => ({ type: 'CallFailed', error }),
     );
+  };
+
+  /**
+   * Smaller is served first. While there is more to open it is the order of admission, so that commits keep
+   * up; in the last window the turns that are left decide, so that no long conversation is left over.
+   */
+  const priorityNow = (): number => {
+    if (!directory.isLastWindow) return options.priority;
+    const { plan, turns } = persistence.state;
+    return turns.length - (plan?.turnCount ?? 0) + options.priority * 1e-9;
   };
 
   /** An answer that was paid for before. */

@@ -138,6 +138,7 @@ function createCoordinator(
       if (finished.has(nameOf(rank))) schedule.setFinished(rank, true);
       priority += 1;
     }
+    directory.isLastWindow = schedule.isLastWindow;
   };
 
   const commitNext = (): void => {

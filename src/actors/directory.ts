@@ -11,8 +11,10 @@ export interface RunDirectory {
   retriever: ActorRef<RetrieverMessage> | null;
   /** By language index. */
   readonly waves: Map<number, ActorRef<WaveMessage>>;
+  /** From here on the conversations with the most turns left are served first. */
+  isLastWindow: boolean;
 }
 
 export function createDirectory(): RunDirectory {
-  return { coordinator: null, committer: null, retriever: null, waves: new Map() };
+  return { coordinator: null, committer: null, retriever: null, waves: new Map(), isLastWindow: false };
 }

@@ -47,6 +47,8 @@ interface Lane {
 }
 
 export interface Schedule {
+  /** No more is left to open than may be open: from here on the longest conversation decides when the run ends. */
+  readonly isLastWindow: boolean;
   /** The next conversation to open, or null while the window is full or nothing is left. */
   admit(): Rank | null;
   /**
@@ -108,15 +110,36 @@ export function createSchedule(
     return ranks;
   };
 
+  const unopenedCount = (): number => lanes.reduce((sum, lane) => sum + Math.max(0, remaining(lane)), 0);
+
   const choose = (): Rank | null => {
-    const left = lanes.reduce((sum, lane) => sum + Math.max(0, remaining(lane)), 0);
+    const left = unopenedCount();
     if (left === 0) return null;
     const perLane = left <= limits.openMax ? left : 1;
     const candidates = lanes.flatMap((lane) =>
       unopened(lane, Math.min(perLane, Math.max(0, remaining(lane)))),
     );
     if (left > limits.openMax) return candidates.sort(compareRanks)[0] ?? null;
-    return candidates.sort((a, b) => turnCountOf(b) - turnCountOf(a) || compareRanks(a, b))[0] ?? null;
+    return candidates.reduce<Rank | null>(
+      (best, rank) => (best === null || isLonger(rank, best) ? rank : best),
+      null,
+    );
+  };
+
+  const isLonger = (a: Rank, b: Rank): boolean =>
+    knownTurnCount(b) - knownTurnCount(a) < 0 ||
+    (knownTurnCount(a) === knownTurnCount(b) && compareRanks(a, b) < 0);
+
+  /** Of the last window, which is looked through once for each conversation in it. */
+  const turnCounts = new Map<string, number>();
+  const knownTurnCount = (rank: Rank): number => {
+    const name = nameOf(rank);
+    let count = turnCounts.get(name);
+    if (count === undefined) {
+      count = turnCountOf(rank);
+      turnCounts.set(name, count);
+    }
+    return count;
   };
 
   const frontier = (): Rank | null => {
@@ -134,6 +157,9 @@ export function createSchedule(
   };
 
   return {
+    get isLastWindow() {
+      return unopenedCount() <= limits.openMax;
+    },
     admit() {
       if (opened() - finished.size >= limits.openMax) return null;
       const rank = finished.size >= limits.waitingMax ? awaited() : choose();

@@ -31,7 +31,11 @@ export function createClient(endpoint: EndpointConfig, provider: Provider, agent
   const headers = requestHeaders(endpoint, provider);
   const { baseURL, query } = splitUrl(endpoint.baseUrl);
   const send = async (url: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
-    const { statusCode, headers: received, body } = await request(addressOf(url), {
+    const {
+      statusCode,
+      headers: received,
+      body,
+    } = await request(addressOf(url), {
       method: (init.method ?? 'GET') as 'GET' | 'POST',
       headers,
       body: (init.body ?? null) as string | null,
@@ -62,7 +66,10 @@ export function createClient(endpoint: EndpointConfig, provider: Provider, agent
  * processor time of `request`, and an answer is only ever read whole.
  */
 function wholeResponse(status: number, headers: Headers, text: string): Response {
-  const response: Pick<Response, 'ok' | 'status' | 'statusText' | 'url' | 'headers' | 'body' | 'text' | 'json'> = {
+  const response: Pick<
+    Response,
+    'ok' | 'status' | 'statusText' | 'url' | 'headers' | 'body' | 'text' | 'json'
+  > = {
     ok: true,
     status,
     statusText: '',

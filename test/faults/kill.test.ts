@@ -24,7 +24,10 @@ const configFor = (rehearsal: Rehearsal) => ({
     backend: 'openai',
     max_in_flight: 64,
     agents: Object.fromEntries(
-      ['user', 'assistant', 'judge'].map((role) => [role, { provider: 'hosted_vllm', model: 'rehearsal', base_url: `${rehearsal.url}/v1` }]),
+      ['user', 'assistant', 'judge'].map((role) => [
+        role,
+        { provider: 'hosted_vllm', model: 'rehearsal', base_url: `${rehearsal.url}/v1` },
+      ]),
     ),
   },
   judge: { mode: 'online' },
@@ -42,7 +45,8 @@ const journalled = (project: CliProject): Promise<Journalled[]> =>
     for (const { id } of await journal.list('run/kill/')) {
       for (const { event, atMs } of await journal.read(id)) {
         const { type, answer } = event as { type: string; answer?: { raw: { id: string } } };
-        if (type === 'ModelAnswered' || type === 'LateAnswerKept') answers.push({ key: String(answer?.raw.id).replace('chatcmpl-', ''), atMs });
+        if (type === 'ModelAnswered' || type === 'LateAnswerKept')
+          answers.push({ key: String(answer?.raw.id).replace('chatcmpl-', ''), atMs });
       }
     }
     return answers;
@@ -67,7 +71,9 @@ test(`${KILLS} times kill -9: exact counts, no duplicates, the same bytes, and n
       const batch = ['1', '8', '32'][attempt % 3] as string;
       const running = killed.start(['run', 'config.yaml', '--batch-size', batch]);
       await running.shown(' run kill');
-      const cut = new Promise<'cut'>((resolve) => setTimeout(() => resolve('cut'), uniform(['kill', attempt]) * 1_100));
+      const cut = new Promise<'cut'>((resolve) =>
+        setTimeout(() => resolve('cut'), uniform(['kill', attempt]) * 1_100),
+      );
       if ((await Promise.race([cut, running.finished])) !== 'cut') break;
       running.child.kill('SIGKILL');
       expect((await running.finished).signal).toBe('SIGKILL');
@@ -81,9 +87,15 @@ test(`${KILLS} times kill -9: exact counts, no duplicates, the same bytes, and n
     expect(report.languages.map((language) => language.committed)).toEqual([SAMPLES, SAMPLES]);
 
     const files = await filesWithoutTimes(killed);
-    const ids = (files.get('conversations_index.jsonl') ?? '').trim().split('\n').map((line) => (JSON.parse(line) as { conversation_id: string }).conversation_id);
+    const ids = (files.get('conversations_index.jsonl') ?? '')
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { conversation_id: string }).conversation_id);
     expect(new Set(ids).size).toBe(2 * SAMPLES);
-    const keys = (files.get('turns.jsonl') ?? '').trim().split('\n').map((line) => questionKey((JSON.parse(line) as { user_message: string }).user_message));
+    const keys = (files.get('turns.jsonl') ?? '')
+      .trim()
+      .split('\n')
+      .map((line) => questionKey((JSON.parse(line) as { user_message: string }).user_message));
     expect(new Set(keys).size).toBe(keys.length);
 
     const expected = await filesWithoutTimes(undisturbed);
@@ -91,9 +103,14 @@ test(`${KILLS} times kill -9: exact counts, no duplicates, the same bytes, and n
     for (const [path, text] of expected) expect(files.get(path) === text, path).toBe(true);
 
     const durableAt = new Map<string, number>();
-    for (const { key, atMs } of await journalled(killed)) durableAt.set(key, Math.min(atMs, durableAt.get(key) ?? Infinity));
+    for (const { key, atMs } of await journalled(killed))
+      durableAt.set(key, Math.min(atMs, durableAt.get(key) ?? Infinity));
     expect(durableAt.size).toBeGreaterThan(500);
-    const paidAgain = rehearsal.log().filter((entry) => entry.event === 'arrival' && entry.at_ms > (durableAt.get(entry.key) ?? Infinity) + 1);
+    const paidAgain = rehearsal
+      .log()
+      .filter(
+        (entry) => entry.event === 'arrival' && entry.at_ms > (durableAt.get(entry.key) ?? Infinity) + 1,
+      );
     expect(paidAgain.map((entry) => entry.key)).toEqual([]);
   } finally {
     await rehearsal.close();

@@ -158,7 +158,9 @@ test('A9: what is open when a language is given up is left where it is, and noth
   const { end } = await runToEnd(options);
   expect(end).toEqual({ type: 'completed' });
   const rows = await committedOf(store);
-  expect([0, 1].map((language) => rows.filter((row) => row.languageIndex === language).length)).toEqual([12, 12]);
+  expect([0, 1].map((language) => rows.filter((row) => row.languageIndex === language).length)).toEqual([
+    12, 12,
+  ]);
   const keys = (await journalledAnswers(store)).map(
     ({ conversation, requestKey }) => `${conversation} ${requestKey}`,
   );
