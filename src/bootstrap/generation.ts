@@ -16,7 +16,7 @@ import type {
 } from '../actors/messages.ts';
 import { retriever } from '../actors/retriever.ts';
 import { createActorSystem } from '../actors/runtime/actor-system.ts';
-import type { ActorInfo, ActorRef } from '../actors/runtime/types.ts';
+import type { ActorInfo } from '../actors/runtime/types.ts';
 import { worker } from '../actors/worker.ts';
 import type { DialogueContext } from '../dialogue/conversation.ts';
 import type { InputsBase } from '../dialogue/conversation-record.ts';

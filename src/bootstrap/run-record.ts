@@ -4,7 +4,7 @@ import { withoutSecrets } from '../config/show.ts';
 import type { Config } from '../config/schema.ts';
 import { type LegacyRun, legacyRunOf, runStateIds } from '../export/legacy-run.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
-import { type DatasetId, freshHexId, type RunId, runId } from '../kernel/ids.ts';
+import { freshHexId, type RunId, runId } from '../kernel/ids.ts';
 import type { Dataset, DatasetMemory, LeaseGrant, RunRecord, Store } from '../ports/store.ts';
 import { differences, type Fingerprint } from './fingerprint.ts';
 
