@@ -45,7 +45,10 @@ class Desk {
     const alarm = new PoolAlarm(this.#pool, context.clock, () =>
       context.tell(context.self, { type: 'Wake' }),
     );
-    alarm.arm(context.clock.now());
+    const openedAtMs = context.clock.now();
+    // What came due while nobody looked is served now; the alarm only rings for what is to come.
+    this.#reply(context, this.#pool.tick(openedAtMs));
+    alarm.arm(openedAtMs);
     // A watch ends with the behaviour that asked for it; being told twice changes nothing.
     for (const [key, { holder }] of this.#held) this.#watch(key, holder, context);
     return {

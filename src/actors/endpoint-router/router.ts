@@ -70,15 +70,20 @@ export class PoolAlarm {
 export function createLocalRouter(pool: Pool, clock: Clock): EndpointRouter {
   const waiting = new Map<string, (reply: PermitReply) => void>();
   let tickets = 0;
-  const settle = (decisions: readonly Decision[]): void => {
+  /** `nowMs` is the time that the pool was given: with a later one, what came due in between would ring nobody. */
+  const settle = (decisions: readonly Decision[], nowMs: number): void => {
     for (const decision of decisions) {
       const resolve = waiting.get(decision.ticket);
       waiting.delete(decision.ticket);
       resolve?.(decision.type === 'granted' ? decision : { type: 'rejected', rejection: decision.rejection });
     }
-    alarm.arm(clock.now());
+    alarm.arm(nowMs);
   };
-  const alarm = new PoolAlarm(pool, clock, () => settle(pool.tick(clock.now())));
+  const at = (decide: (nowMs: number) => readonly Decision[]): void => {
+    const nowMs = clock.now();
+    settle(decide(nowMs), nowMs);
+  };
+  const alarm = new PoolAlarm(pool, clock, () => at((nowMs) => pool.tick(nowMs)));
   return {
     acquire(wish, signal) {
       return new Promise((resolve, reject) => {
@@ -88,21 +93,20 @@ export function createLocalRouter(pool: Pool, clock: Clock): EndpointRouter {
         const abort = (): void => {
           waiting.delete(ticket);
           reject(acquireCancelled());
-          settle(pool.cancel(ticket, clock.now()));
+          at((nowMs) => pool.cancel(ticket, nowMs));
         };
         signal.addEventListener('abort', abort, { once: true });
         waiting.set(ticket, (reply) => {
           signal.removeEventListener('abort', abort);
           resolve(reply);
         });
-        const nowMs = clock.now();
-        settle(pool.acquire({ ...wish, ticket, deadlineAtMs: nowMs + wish.waitMs }, nowMs));
+        at((nowMs) => pool.acquire({ ...wish, ticket, deadlineAtMs: nowMs + wish.waitMs }, nowMs));
       });
     },
-    release: (ticket, outcome) => settle(pool.release(ticket, outcome, clock.now())),
+    release: (ticket, outcome) => at((nowMs) => pool.release(ticket, outcome, nowMs)),
     stats: async () => pool.stats(clock.now()),
     close() {
-      for (const ticket of waiting.keys()) settle(pool.cancel(ticket, clock.now()));
+      for (const ticket of waiting.keys()) at((nowMs) => pool.cancel(ticket, nowMs));
       alarm.stop();
     },
   };
