@@ -81,10 +81,22 @@ function createCommitter(
   const answer = (batch: readonly Check[], known: ReadonlySet<string>): void => {
     looking = false;
     for (const { rank, questionKey, replyTo } of batch) {
-      const guess = (): QuestionFinding => (claims.claim(rank, questionKey) === null ? 'new' : 'claim');
-      context.reply(replyTo, known.has(questionKey) ? 'committed' : guess());
+      context.reply(replyTo, known.has(questionKey) ? 'committed' : guess(rank, questionKey));
     }
     lookUp();
+  };
+
+  /** A claim of a rank that will not commit any more is nobody's. */
+  const guess = (rank: Rank, questionKey: string): QuestionFinding => {
+    for (
+      let holder = claims.claim(rank, questionKey);
+      holder !== null;
+      holder = claims.claim(rank, questionKey)
+    ) {
+      if (options.standing(holder) === 'to_come') return 'claim';
+      claims.release(holder);
+    }
+    return 'new';
   };
 
   const tellSettled = (handOver: HandOver): void => {
@@ -105,8 +117,19 @@ function createCommitter(
 
   const commitNext = async (rank: Rank): Promise<void> => {
     const handOver = handedOver.get(nameOf(rank));
-    if (handOver === undefined) return;
+    if (handOver === undefined) {
+      // A restart has forgotten it; the conversation hands over again.
+      context.tell(coordinator, { type: 'ConversationSentBack', rank });
+      return;
+    }
+    const isRepeated = held.committing !== null;
     held.committing = rank;
+    if (isRepeated && (await isCommitted(rank))) {
+      // The answer of the first try was lost, not the commit.
+      tellOutcome(handOver);
+      held.committing = null;
+      return;
+    }
     const known = await store.knownQuestions(options.datasetId, keysOf(handOver.turns));
     const validity = validate(handOver.turns, (key) => known.has(key));
     if (validity.type === 'wrong_guess' && handOver.conversation !== null) sendBack(handOver, validity);
@@ -115,9 +138,18 @@ function createCommitter(
   };
 
   const commit = async (handOver: HandOver): Promise<void> => {
-    const { rank, outcome } = handOver;
     const result = await store.commit(commitRequest(options, handOver));
     invariant(result.type === 'committed', `${handOver.conversationId} was validated in rank order`);
+    tellOutcome(handOver);
+  };
+
+  const isCommitted = async ({ languageIndex, index }: Rank): Promise<boolean> => {
+    const counts = await store.runCounts(options.runId);
+    return (counts.find((count) => count.languageIndex === languageIndex)?.nextIndex ?? 0) > index;
+  };
+
+  const tellOutcome = (handOver: HandOver): void => {
+    const { rank, outcome } = handOver;
     held.settled = rank;
     handedOver.delete(nameOf(rank));
     claims.release(rank);

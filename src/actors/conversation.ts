@@ -136,6 +136,8 @@ function createConversation(
   const rank = { languageIndex, index };
   const conversationId = conversationIdOf(dialogue.settings, languageIndex, index);
   let callsInFlight = 0;
+  /** Call ids of the web searches among them. */
+  const webSearches = new Set<string>();
   /** The step whose effects have been started. */
   let startedStep = -1;
 
@@ -162,7 +164,8 @@ function createConversation(
   };
 
   const obey = async (next: ConversationCommand): Promise<void> => {
-    if (next.type === 'TakeAnswer' || next.type === 'TakeRefusal') callsInFlight -= 1;
+    const wasCall = next.type === 'TakeAnswer' || next.type === 'TakeRefusal';
+    if (wasCall || (next.type === 'TakeToolResult' && webSearches.delete(next.callId))) callsInFlight -= 1;
     const events = decide(persistence.state, next, dialogue);
     if (events.length > 0) {
       // What costs nothing to find out again need not be durable before it is used; it travels with what does.
@@ -240,6 +243,8 @@ function createConversation(
   ): Promise<readonly Passage[]> => {
     invariant(directory.retriever !== null, 'a run has a retriever');
     const reply = await context.ask(directory.retriever, message, { timeoutMs: LOOK_UP_TIMEOUT_MS });
+    if (reply.type === 'busy')
+      throw new DlgforgeError('overloaded', 'The knowledge search has too much to do.');
     if (reply.type === 'failed')
       throw new DlgforgeError('retrieval', `The knowledge search failed: ${reply.message}`);
     return reply.passages;
@@ -325,10 +330,9 @@ function createConversation(
     const taken = (result: Readonly<Record<string, unknown>>): ConversationMessage =>
       command({ type: 'TakeToolResult', step, callId: call.id, arguments: action.arguments, result });
     // What fails here is told to the model, which can answer without it (A8).
+    // What only says that somebody is busy is asked again: timing must not get into an answer (I5).
     const toolFailed = (error: unknown): ConversationMessage =>
-      isDlgforgeError(error, 'cancelled')
-        ? failed(error)
-        : taken({ error: error instanceof Error ? error.message : String(error) });
+      isDlgforgeError(error, 'retrieval') ? taken({ error: error.message }) : failed(error);
     switch (action.type) {
       case 'answer':
         return context.tell(context.self, taken(action.result));
@@ -340,10 +344,14 @@ function createConversation(
         );
       case 'web':
         invariant(options.webSearch !== null, 'web search is offered only when it is there');
+        if (admission.aborted) return;
+        // Paid for like a model call, so stopping waits for it too.
+        callsInFlight += 1;
+        webSearches.add(call.id);
         return context.pipe(
           options.webSearch.search(action.query, context.signal),
           (result) => taken({ ...result }),
-          toolFailed,
+          (error) => ({ type: 'CallFailed', error }),
         );
       default:
         return unreachable(action);

@@ -12,7 +12,7 @@ import {
   type Schedule,
   type ScheduleLimits,
 } from '../dialogue/schedule.ts';
-import { messageOf, unreachable } from '../kernel/errors.ts';
+import { isDlgforgeError, messageOf, unreachable } from '../kernel/errors.ts';
 import type { DatasetId, RunId } from '../kernel/ids.ts';
 import type { LeaseGrant, Store } from '../ports/store.ts';
 import type { WorkQueue } from '../ports/work-queue.ts';
@@ -24,6 +24,7 @@ import type {
   CoordinatorMessage,
   ExporterMessage,
   RunEnd,
+  RunTrouble,
   RunView,
   SettledConversation,
   WaveMessage,
@@ -55,7 +56,7 @@ export interface CoordinatorOptions {
 }
 
 export function coordinator(options: CoordinatorOptions): ActorDefinition<CoordinatorMessage> {
-  const held: Held = { ending: null, failed: new Set() };
+  const held: Held = { ending: null, failed: new Set(), lastDrops: new Map() };
   return {
     kind: 'coordinator',
     mailbox: { capacity: 65_536 },
@@ -92,6 +93,8 @@ interface Held {
   ending: RunEnd | null;
   /** Languages that were given up. */
   readonly failed: Set<number>;
+  /** The last drop of each language, for the final message. */
+  readonly lastDrops: Map<number, SettledConversation>;
 }
 
 type Phase =
@@ -110,7 +113,6 @@ function createCoordinator(
   let committing: Rank | null = null;
   let priority = 0;
   const finished = new Set<string>();
-  const lastDrops = new Map<number, SettledConversation>();
   const nameOf = (rank: Rank): string => `${rank.index}/${rank.languageIndex}`;
 
   directory.coordinator = context.self;
@@ -119,6 +121,7 @@ function createCoordinator(
     committer({ ...options, coordinator: context.self, standing: (rank) => schedule.standing(rank) }),
   );
   directory.committer = committerRef;
+  context.watch(committerRef, (terminated) => ({ type: 'CommitterEnded', terminated }));
   const waves = languages.map((language, languageIndex) => {
     const { runId, queue, totalSamples: target } = options;
     const wave = context.spawn(
@@ -151,20 +154,30 @@ function createCoordinator(
   const goOn = (): void => {
     admit();
     commitNext();
-    if (phase.type === 'running' && schedule.done) end(finalEnd());
-    if (phase.type === 'draining' && phase.drained && committing === null) end(phase.end);
+    if (phase.type === 'running' && schedule.done) {
+      const how = finalEnd();
+      // A language that was given up may still have calls in flight; they are journalled first.
+      if (how.type === 'completed') end(how);
+      else drain(how);
+    }
+    if (phase.type !== 'draining' || !phase.drained || committing !== null) return;
+    // Everything may have been settled while the run was asked to stop.
+    end(phase.end.type === 'interrupted' && schedule.done ? finalEnd() : phase.end);
   };
 
   const finalEnd = (): RunEnd => {
     const failed = schedule.progress().filter((progress) => progress.ended === 'failed');
     if (failed.length === 0) return { type: 'completed' };
     const parts = failed.map(({ languageIndex, committed, target, consecutiveDrops }) => {
-      const last = lastDrops.get(languageIndex);
+      const last = held.lastDrops.get(languageIndex);
       return `${languages[languageIndex]}: stopped at ${committed} of ${target} after ${consecutiveDrops} conversations in a row were dropped, the last one for ${last?.reason} (${last?.detail})`;
     });
     return {
       type: 'failed',
-      trouble: { code: 'run_failed', message: `${parts.join('; ')}. ${adviceFor([...lastDrops.values()])}` },
+      trouble: {
+        code: 'run_failed',
+        message: `${parts.join('; ')}. ${adviceFor([...held.lastDrops.values()])}`,
+      },
     };
   };
 
@@ -184,17 +197,19 @@ function createCoordinator(
       }),
     );
     context.pipe(
-      Promise.all(asks),
-      () => ({ type: 'WorkersDrained', error: null }),
+      Promise.allSettled(asks).then(failureOf),
+      (error) => ({ type: 'WorkersDrained', error }),
       (error) => ({ type: 'WorkersDrained', error }),
     );
   };
 
   const settled = (conversation: SettledConversation): void => {
     const { rank } = conversation;
+    // A restart has read it from the store already.
+    if (schedule.standing(rank) === 'settled') return;
     committing = null;
     finished.delete(nameOf(rank));
-    if (conversation.outcome === 'dropped') lastDrops.set(rank.languageIndex, conversation);
+    if (conversation.outcome === 'dropped') held.lastDrops.set(rank.languageIndex, conversation);
     const progress = schedule.settle(rank, conversation.outcome);
     const wave = waves[rank.languageIndex];
     if (wave !== undefined)
@@ -258,12 +273,26 @@ function createCoordinator(
             );
           if (phase.type === 'draining') phase = { ...phase, drained: true };
           return goOn();
+        case 'CommitterEnded':
+          // Every other failure escalates and restarts this actor.
+          if (!isDlgforgeError(message.terminated.error, 'stale_epoch')) return;
+          return end({ type: 'failed', trouble: troubleOf(message.terminated.error) });
         case 'GetRunView':
           return view(message.replyTo);
         default:
           return unreachable(message);
       }
     },
+  };
+}
+
+const failureOf = (asks: readonly PromiseSettledResult<unknown>[]): unknown =>
+  asks.find((ask) => ask.status === 'rejected')?.reason ?? null;
+
+function troubleOf(error: unknown): RunTrouble {
+  return {
+    code: 'held',
+    message: `Another process has taken this dataset over: ${messageOf(error)}`,
   };
 }
 

@@ -21,10 +21,12 @@ export function exporter(options: ExporterOptions): ActorDefinition<ExporterMess
     start(context) {
       let phase: 'idle' | 'pausing' | 'writing' = 'idle';
       let wanted = false;
+      let cancelPause = (): void => undefined;
       let lastError: unknown = null;
       let waiting: ReplyTo<{ readonly error: string | null }>[] = [];
 
       const write = (): void => {
+        cancelPause();
         phase = 'writing';
         wanted = false;
         context.pipe(
@@ -48,7 +50,7 @@ export function exporter(options: ExporterOptions): ActorDefinition<ExporterMess
 
       const pause = (): void => {
         phase = 'pausing';
-        context.after(options.pauseMs, { type: 'CatchUp' });
+        cancelPause = context.after(options.pauseMs, { type: 'PauseOver' });
       };
 
       return {
@@ -60,9 +62,10 @@ export function exporter(options: ExporterOptions): ActorDefinition<ExporterMess
             else write();
             return;
           }
-          if (phase === 'writing') wanted = true;
-          else if (phase === 'pausing') write();
-          else pause();
+          if (message.type === 'PauseOver') {
+            if (phase === 'pausing') write();
+          } else if (phase === 'writing') wanted = true;
+          else if (phase === 'idle') pause();
         },
       };
     },

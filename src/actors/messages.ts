@@ -126,6 +126,7 @@ export type CoordinatorMessage =
   | { readonly type: 'TroubleReported'; readonly trouble: RunTrouble }
   /** Admit nothing more and end as interrupted once nothing is in flight. */
   | { readonly type: 'StopRun' }
+  | { readonly type: 'CommitterEnded'; readonly terminated: Terminated }
   | { readonly type: 'WorkersDrained'; readonly error: unknown }
   | { readonly type: 'GetRunView'; readonly replyTo: ReplyTo<RunView> };
 
@@ -133,7 +134,9 @@ export type CoordinatorMessage =
 
 export type SearchReply =
   | { readonly type: 'found'; readonly passages: readonly Passage[] }
-  | { readonly type: 'failed'; readonly message: string };
+  | { readonly type: 'failed'; readonly message: string }
+  /** Nothing was tried: too much is waiting. */
+  | { readonly type: 'busy' };
 
 export type RetrieverMessage =
   | {
@@ -148,5 +151,6 @@ export type RetrieverMessage =
 export type ExporterMessage =
   /** Something was committed; many of them make one pass. */
   | { readonly type: 'CatchUp' }
+  | { readonly type: 'PauseOver' }
   | { readonly type: 'PassDone'; readonly error: unknown }
   | { readonly type: 'Flush'; readonly replyTo: ReplyTo<{ readonly error: string | null }> };

@@ -57,7 +57,7 @@ export function retriever(options: RetrieverOptions): ActorDefinition<RetrieverM
             underWay -= 1;
             context.reply(message.replyTo, message.reply);
           } else if (waiting.length >= options.waitingMax) {
-            context.reply(message.replyTo, { type: 'failed', message: 'the retriever has too much to do' });
+            context.reply(message.replyTo, { type: 'busy' });
           } else {
             waiting.push(message);
           }

@@ -62,12 +62,13 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
 
       const take = (delivery: Delivery): void => {
         const { languageIndex, index } = delivery.item;
+        // It stays in hand: the run is being stopped, and the next one takes it up.
+        if (awaitingDrain !== null) return;
         if (left.has(languageIndex)) return delivery.ack();
         const name = `${languageIndex}-${index}`;
         const actor = context.spawn(name, conversation(options, delivery.item, context.self, name));
         inHand.set(name, { delivery, actor });
         context.watch(actor, (terminated) => ({ type: 'ConversationEnded', name, terminated }));
-        if (awaitingDrain !== null) context.tell(actor, { type: 'Drain' });
       };
 
       const ended = (name: string, terminated: Terminated): void => {

@@ -2,11 +2,12 @@
  * Everything that comes before the first model call: requirements, assets, knowledge, store, dataset,
  * models, run record, files. Nothing is spent here. Each step hands its undoing to `cleanUp`.
  */
+import type { RunEnd } from '../actors/messages.ts';
 import { problemsError } from '../config/problem.ts';
 import { checkRequirements, type Requirements } from '../config/requirements.ts';
 import { languageTags } from '../dialogue/settings.ts';
 import { keepLegacyState } from '../export/legacy-run.ts';
-import { DlgforgeError, messageOf } from '../kernel/errors.ts';
+import { DlgforgeError, isDlgforgeError, messageOf } from '../kernel/errors.ts';
 import type { RunId } from '../kernel/ids.ts';
 import type { Dataset, LeaseGrant, Store } from '../ports/store.ts';
 import { type DialogueAssets, loadDialogueAssets } from './assets.ts';
@@ -31,6 +32,8 @@ export interface PreparedRun {
   readonly store: Store;
   readonly dataset: Dataset;
   readonly lease: LeaseGrant;
+  /** Resolves when another process has taken the dataset over; never otherwise. */
+  readonly holdLost: Promise<RunEnd>;
   readonly backend: Backend;
   readonly run: OpenedRun;
   readonly files: OutputFiles;
@@ -55,7 +58,7 @@ export async function prepareRun(
   const backend = await prepareBackend(project, requirements, store);
   cleanUp.defer(() => backend.close());
 
-  const { wanted, dataset, lease, legacy } = await prepareDataset(project, options, store, cleanUp);
+  const { wanted, dataset, lease, holdLost, legacy } = await prepareDataset(project, options, store, cleanUp);
   const run = await openRun({
     ...options,
     store,
@@ -76,7 +79,7 @@ export async function prepareRun(
   await files.catchUp();
   await files.writeState(run.resumed ? 'resumed' : 'started');
   options.observer.status(null);
-  return { project, assets, knowledge, store, dataset, lease, backend, run, files };
+  return { project, assets, knowledge, store, dataset, lease, holdLost, backend, run, files };
 }
 
 function required({ config, loaded, logger }: Project): Requirements {
@@ -121,10 +124,20 @@ async function prepareBackend(project: Project, requirements: Requirements, stor
   return backend;
 }
 
+const takenOver: RunEnd = {
+  type: 'failed',
+  trouble: {
+    code: 'held',
+    message:
+      'Another process has taken this dataset over, because this one was frozen or cut off from the database. It goes on there; `dlgforge runs list` shows it. Nothing that was paid for is lost.',
+  },
+};
+
 interface PreparedDataset {
   readonly wanted: WantedRun;
   readonly dataset: Dataset;
   readonly lease: LeaseGrant;
+  readonly holdLost: Promise<RunEnd>;
   readonly legacy: LegacyImport | null;
 }
 
@@ -137,9 +150,11 @@ async function prepareDataset(
   const { config, folders, logger } = project;
   const wanted = await wantedRun(store, config, folders.output);
   const id = await datasetIdOf(folders.output, wanted.stored?.datasetId ?? null, config.saving.dataset_id);
-  const hold = await holdDataset(store, id, options.command, (error) =>
-    logger.log('error', 'store', `[store] the hold on the dataset was not renewed: ${messageOf(error)}`),
-  );
+  const lost = Promise.withResolvers<RunEnd>();
+  const hold = await holdDataset(store, id, options.command, (error) => {
+    logger.log('error', 'store', `[store] the hold on the dataset was not renewed: ${messageOf(error)}`);
+    if (isDlgforgeError(error, 'stale_epoch')) lost.resolve(takenOver);
+  });
   cleanUp.defer(() => hold.release());
   const legacy = await legacyOf(project, wanted);
   if (wanted.stored === null && wanted.mustExist && (legacy?.stateCount ?? 0) === 0) {
@@ -147,7 +162,7 @@ async function prepareDataset(
   }
   const dataset = await openDataset(store, id, folders.output, logger, legacy?.unfinishedQuestions);
   if (legacy !== null) await takeOverLegacyRun(project, store, legacy);
-  return { wanted, dataset, lease: hold.lease, legacy };
+  return { wanted, dataset, lease: hold.lease, holdLost: lost.promise, legacy };
 }
 
 /** What 0.1.0 left of a run that this store does not know; null when there is nothing. */

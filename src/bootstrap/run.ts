@@ -8,6 +8,7 @@ import { samplesPerLanguage } from '../config/roles.ts';
 import { createPlanner } from '../dialogue/planner.ts';
 import { preparePrompts } from '../dialogue/prompts.ts';
 import { systemClock } from '../kernel/clock.ts';
+import { DlgforgeError, messageOf } from '../kernel/errors.ts';
 import { dialogueSettings, inputsBase, languageSources } from './dialogue-settings.ts';
 import { type Generation, startGeneration } from './generation.ts';
 import { type PreparedRun, prepareRun } from './prepare-run.ts';
@@ -28,14 +29,22 @@ export async function runLocally(project: Project, options: RunOptions): Promise
   const startedAtMs = Date.now();
   const generation = generate(prepared);
   cleanUp.defer(() => generation.close());
-  const end = await untilEnd(generation, prepared, options);
+  // A dataset that another process has taken over is not this one's to write any more (I2).
+  const end = await Promise.race([untilEnd(generation, prepared, options), prepared.holdLost]);
 
   options.observer.status('writing the files');
-  const stats = await generation.calls.stats();
-  const problem = end.type === 'failed' ? end.trouble.message : null;
-  await store.setRunStatus(run.record.id, lease, end.type, problem);
-  await generation.flush();
-  await files.writeState(end.type === 'completed' ? 'completed' : 'in_progress');
+  if (end.type === 'failed' && end.trouble.code === 'held')
+    throw new DlgforgeError('held', end.trouble.message);
+  const stats = await statsOf(generation);
+  const unwritten = await generation.flush().then(
+    () => null,
+    (error: unknown) => messageOf(error),
+  );
+  const problem = end.type === 'failed' ? end.trouble.message : unwritten;
+  const status = end.type === 'completed' && unwritten !== null ? 'failed' : end.type;
+  await store.setRunStatus(run.record.id, lease, status, problem);
+  if (unwritten !== null && end.type !== 'failed') throw new DlgforgeError('output', unwritten);
+  if (unwritten === null) await files.writeState(end.type === 'completed' ? 'completed' : 'in_progress');
   options.observer.status(null);
   const report = await reportRun({
     project,
@@ -56,6 +65,25 @@ export async function runLocally(project: Project, options: RunOptions): Promise
   );
   return report;
 }
+
+/** A router that was given up has no figures; why the run ended matters more. */
+async function statsOf({ calls }: Generation): Promise<Awaited<ReturnType<Generation['calls']['stats']>>> {
+  try {
+    return await calls.stats();
+  } catch {
+    return { ...NO_CALLS, endpoints: [] };
+  }
+}
+
+const NO_CALLS = {
+  calls: 0,
+  attempts: 0,
+  refused: 0,
+  retries: { rate_limit: 0, server: 0, connection: 0, timeout: 0, unreadable: 0 },
+  promptTokens: 0,
+  cachedTokens: 0,
+  completionTokens: 0,
+};
 
 async function untilEnd(
   generation: Generation,

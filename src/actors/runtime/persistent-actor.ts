@@ -40,7 +40,7 @@ export interface SnapshotOptions<S> {
 export interface Persistence<S, E> {
   readonly id: PersistenceId;
   readonly state: S;
-  /** Of the last event; 0 before the first. */
+  /** Of the last event, a deferred one too; 0 before the first. */
   readonly seq: number;
   readonly epoch: Epoch;
   /**

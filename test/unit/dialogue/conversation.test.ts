@@ -226,7 +226,7 @@ test('I1: an answer that is in the journal is never paid for again, also after k
         reused += rig.events.filter((event) => event.type === 'AnswerReused').length;
       },
     ),
-    { numRuns: 30 },
+    { numRuns: 120 },
   );
   expect(reused).toBeGreaterThan(0);
 });
