@@ -86,7 +86,9 @@ async function measure(url: string, conversations: number): Promise<Measured> {
   await project.remove();
   const [first, last] = [samples[0] as Sample, samples.at(-1) as Sample];
   const threeQuarters = samples.find((sample) => sample.turns >= report.turns * 0.75) ?? first;
-  const quarters = [0.25, 0.5, 0.75, 1].map((share) => samples.find((sample) => sample.turns >= report.turns * share)?.rssMb ?? 0);
+  const quarters = [0.25, 0.5, 0.75, 1].map(
+    (share) => samples.find((sample) => sample.turns >= report.turns * share)?.rssMb ?? 0,
+  );
   process.stdout.write(`  RSS after each quarter: ${quarters.map((mb) => mb.toFixed(0)).join(', ')} MB\n`);
   const rss = samples.map((sample) => sample.rssMb).sort((a, b) => a - b);
   return {
