@@ -4,7 +4,7 @@
  * Owns: the conversations that were handed over and wait for their turn, and the claims of open ones.
  * Both are guesses or copies; losing them costs no paid answer.
  * Invariants: I3 (one transaction), I4 (keys of the committed set decide, claims only guess), and the
- * validity rule of DESIGN section 5 (`dialogue/validity.ts`).
+ * validity rule of ARCHITECTURE.md, "Commit in rank order" (`dialogue/validity.ts`).
  */
 import { type Claims, createClaims } from '../dialogue/claims.ts';
 import { compareRanks, type Rank, type Standing } from '../dialogue/schedule.ts';

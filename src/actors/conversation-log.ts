@@ -1,4 +1,4 @@
-/** The log lines of a conversation, with the tags that operators look for (CONTRACT section 1.5). */
+/** The log lines of a conversation, with the tags that operators look for (as in 0.1.0). */
 import type { ConversationEvent, ConversationState } from '../dialogue/conversation-state.ts';
 import type { JudgeOutput } from '../dialogue/outputs.ts';
 import type { Logger } from '../kernel/logger.ts';

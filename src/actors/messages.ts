@@ -6,7 +6,7 @@ import type { ConversationPayload } from '../dialogue/conversation-record.ts';
 import type { ConversationCommand } from '../dialogue/conversation.ts';
 import type { DropReason } from '../dialogue/conversation-state.ts';
 import type { Passage } from '../dialogue/passage.ts';
-import type { LedgerDraft } from '../dialogue/payload.ts';
+import type { LedgerEntry } from '../dialogue/payload.ts';
 import type { LanguageProgress, Rank } from '../dialogue/schedule.ts';
 import type { QuestionedTurn } from '../dialogue/validity.ts';
 import type { Delivery } from '../ports/work-queue.ts';
@@ -54,7 +54,7 @@ export interface HandOver {
   readonly conversation: ActorRef<ConversationMessage> | null;
   readonly turns: readonly QuestionedTurn[];
   readonly payload: ConversationPayload | null;
-  readonly ledger: readonly LedgerDraft[];
+  readonly ledger: readonly LedgerEntry[];
   readonly outcome:
     | { readonly type: 'finished' }
     | { readonly type: 'dropped'; readonly reason: DropReason; readonly detail: string };

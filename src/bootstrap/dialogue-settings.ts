@@ -99,7 +99,7 @@ function documentGroups(
   });
 }
 
-/** The common part of every record's `inputs` (CONTRACT section 6.3). */
+/** The common part of every record's `inputs` (docs/outputs.md). */
 export function inputsBase(config: Config): InputsBase {
   const { turns, data } = config.run;
   const { topics, question } = data.seeding;

@@ -2,7 +2,7 @@
 export interface RenamedKey {
   readonly from: string;
   readonly to: string;
-  /** Which of the two counts when a file has both (CONTRACT section 2.3). */
+  /** Which of the two counts when a file has both (as in 0.1.0). */
   readonly wins: 'old' | 'new';
 }
 

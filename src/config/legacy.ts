@@ -14,7 +14,7 @@ import {
 
 /**
  * Moves the keys of 0.1.0 to their places of today, each with one notice. What two keys say about
- * the same thing is decided by the rules of CONTRACT section 2.3, or refused when it cannot be.
+ * the same thing is decided by the rules of 0.1.0, or refused when it cannot be.
  */
 export function translateLegacy(root: MapNode, findings: Findings): void {
   translateTurns(root, findings);

@@ -4,7 +4,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Config } from './schema.ts';
 
-/** Where a path of the configuration starts from (CONTRACT section 2.7). The project is the folder of the configuration file. */
+/** Where a path of the configuration starts from (as in 0.1.0). The project is the folder of the configuration file. */
 
 export function expandHome(path: string): string {
   return path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path;

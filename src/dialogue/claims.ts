@@ -1,6 +1,6 @@
 /**
  * Questions that open conversations have asked: a guess about what lower ranks will commit, never
- * more (DESIGN section 5). Losing it all costs model calls and nothing else.
+ * more (ARCHITECTURE.md, "Commit in rank order"). Losing it all costs model calls and nothing else.
  *
  * Owns: for each key the ranks that claim it; for each rank its keys. Bounded by the open window.
  */

@@ -9,7 +9,7 @@ export interface JsonObject {
   readonly [key: string]: JsonValue;
 }
 
-/** What every conversation of a run has in common in its `inputs` (CONTRACT section 6.3). */
+/** What every conversation of a run has in common in its `inputs` (docs/outputs.md). */
 export interface InputsBase {
   readonly question: string;
   readonly target_languages: readonly string[];
@@ -62,7 +62,7 @@ export interface PayloadTurn {
   readonly mode: string;
   readonly seedTopic: string;
   readonly seedQuestion: string;
-  /** The validated output of the user role (CONTRACT section 10.1). */
+  /** The validated output of the user role (as in 0.1.0). */
   readonly question: JsonObject;
   /** The validated output of the assistant role (section 10.2), `did_web_search` set. */
   readonly answer: JsonObject;
@@ -92,7 +92,7 @@ export interface ConversationPayload {
   readonly seedQuestion: string;
   readonly personas: PayloadPersonas;
   readonly inputs: InputsBase;
-  /** The names that records give the models (CONTRACT section 4.2). */
+  /** The names that records give the models (as in 0.1.0). */
   readonly agents: { readonly user: string; readonly assistant: string };
   /** True when any answer came from the rehearsal backend. */
   readonly rehearsal: boolean;

@@ -195,7 +195,7 @@ export type ConversationEvent =
   | { readonly type: 'ConversationJudged'; readonly verdict: JudgeOutput | null }
   | { readonly type: 'ConversationFinished' }
   | { readonly type: 'ConversationDropped'; readonly reason: DropReason; readonly detail: string }
-  /** The committer found the first wrong guess here; everything after it is void (DESIGN section 5). */
+  /** The committer found the first wrong guess here; everything after it is void (ARCHITECTURE.md, "Commit in rank order"). */
   | {
       readonly type: 'SentBack';
       readonly turn: number;

@@ -1,6 +1,6 @@
 /**
  * The conversation machine: `decide` turns a command into events, `effectsOf` says what a state waits
- * for. Nothing here does anything; the actor around it does (DESIGN section 4).
+ * for. Nothing here does anything; the actor around it does (ARCHITECTURE.md, "How a conversation runs").
  *
  * A result carries the step that asked for it. A late one changes nothing but is kept if it was paid for.
  */

@@ -1,4 +1,4 @@
-/** Which passages ground a question (CONTRACT section 5.7, without its faults C1, C8 and C14). */
+/** Which passages ground a question (as in 0.1.0, without its faults C1, C8 and C14). */
 import type { Attempt, ConversationState, Stage } from './conversation-state.ts';
 import { openAttempt } from './conversation-state.ts';
 import type { Passage } from './passage.ts';

@@ -7,12 +7,13 @@ import { legacyQuestionHash } from './question-key.ts';
 import type { DialogueSettings } from './settings.ts';
 import type { QuestionedTurn } from './validity.ts';
 
-/** A line of the coverage ledger before it has a time (CONTRACT section 6.14). */
-export interface LedgerDraft {
+/** A line of the coverage ledger before it has a time (docs/outputs.md), with what files do not say. */
+export interface LedgerEntry {
   readonly turn: number;
   readonly passageId: string;
   readonly source: string;
   readonly question: string;
+  /** 0.1.0's hash: first 16 hex of SHA-256 of the lower-cased, white-space-collapsed question. */
   readonly questionHash: string;
   readonly questionMode: string;
   readonly seedTopic: string;
@@ -80,7 +81,7 @@ function payloadTurn(turn: AcceptedTurn): PayloadTurn {
 }
 
 /** Without the questions whose line the ledger file has already. */
-export function ledgerOf(state: ConversationState): LedgerDraft[] {
+export function ledgerOf(state: ConversationState): LedgerEntry[] {
   return state.turns
     .filter((turn) => turn.attempts.at(-1)?.inLedger !== true)
     .map((turn) => {

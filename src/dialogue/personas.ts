@@ -1,4 +1,4 @@
-/** Personas: who asks and who answers (CONTRACT section 5.13). */
+/** Personas: who asks and who answers (as in 0.1.0). */
 import { z } from 'zod';
 import { DlgforgeError } from '../kernel/errors.ts';
 import { parseAsset } from './asset-schema.ts';

@@ -4,7 +4,7 @@ import type { ConversationPayload, PayloadTurn } from './conversation-record.ts'
 export type RawResponses = ReadonlyMap<number, unknown>;
 
 /**
- * `raw_results[]` (CONTRACT section 6.10). Only `model`, `object` and `choices` of a response are kept:
+ * `raw_results[]` (docs/outputs.md). Only `model`, `object` and `choices` of a response are kept:
  * ids, times, usage and fingerprints differ between equal answers, and equal answers must give equal
  * bytes (I5). The whole body stays in the journal. When an answer took several rounds, the last one is
  * `kb_raw` as ever and all of them stand in `kb_raw_rounds`.

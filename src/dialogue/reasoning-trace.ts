@@ -36,7 +36,7 @@ export function cleanRetrievalQueries<T extends { readonly retrieval_queries?: u
   };
 }
 
-/** The form of the record files (CONTRACT section 6.13); takes the looser traces of 0.1.0 too. */
+/** The form of the record files (docs/outputs.md); takes the looser traces of 0.1.0 too. */
 export function normaliseTrace(trace: JsonValue | undefined): JsonObject {
   if (!isObject(trace)) return {};
   const { thinking, premises } = trace;

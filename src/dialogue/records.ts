@@ -1,5 +1,5 @@
 /**
- * From a committed conversation to the rows of every file (CONTRACT sections 6.3 to 6.10 and 6.14):
+ * From a committed conversation to the rows of every file (docs/outputs.md):
  * names, order and types of the fields are the operators' contract. Pure: equal conversations give equal
  * bytes, however often, wherever and by how many workers they were made (I5, I6).
  */
@@ -93,7 +93,7 @@ function commonInputs(common: CommonInputs): object {
   };
 }
 
-/** CONTRACT section 5.16: the turn as the models wrote it. */
+/** 0.1.0: the turn as the models wrote it. */
 function turnRecord(payload: ConversationPayload, turn: PayloadTurn): object {
   return {
     turn_index: turn.turn,
@@ -212,7 +212,7 @@ export interface LedgerFacts {
   readonly seedQuestionHash: string;
 }
 
-/** A line of `coverage_ledger.jsonl` (CONTRACT section 6.14). */
+/** A line of `coverage_ledger.jsonl` (docs/outputs.md). */
 export function ledgerRow(facts: LedgerFacts, committedAtMs: number): object {
   return {
     timestamp: ledgerTimestamp(committedAtMs),
@@ -227,7 +227,7 @@ export function ledgerRow(facts: LedgerFacts, committedAtMs: number): object {
   };
 }
 
-/** What `run_state/<run_id>.json` says before its slots (CONTRACT section 6.15). */
+/** What `run_state/<run_id>.json` says before its slots (docs/outputs.md). */
 export interface RunStateFacts {
   readonly runId: string;
   readonly status: 'started' | 'resumed' | 'in_progress' | 'completed';

@@ -28,9 +28,9 @@ export interface RequestContext {
   readonly prompts: Prompts;
 }
 
-/** Questions of earlier runs and of this conversation that the user role is shown (CONTRACT section 5.6). */
+/** Questions of earlier runs and of this conversation that the user role is shown (as in 0.1.0). */
 const RECENT_QUESTIONS = 10;
-/** Evidence items that a conversation judge gets (CONTRACT section 5.12). */
+/** Evidence items that a conversation judge gets (as in 0.1.0). */
 const EVIDENCE_ITEMS_MAX = 120;
 
 type CallingStage = Extract<Stage, { readonly exchange: Exchange }>;

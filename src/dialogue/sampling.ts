@@ -1,4 +1,4 @@
-/** The random choices of a conversation, each a function of its key (DESIGN section 4). */
+/** The random choices of a conversation, each a function of its key (ARCHITECTURE.md, "How a conversation runs"). */
 import { type RandomKey, shuffled, uniform } from '../kernel/random.ts';
 import type { TurnSettings } from './settings.ts';
 
@@ -45,7 +45,7 @@ export function sampleTurnCount(key: RandomKey, settings: TurnSettings): number 
   return settings.max;
 }
 
-/** Shares of the modes after the first turn (CONTRACT section 5.6). */
+/** Shares of the modes after the first turn (as in 0.1.0). */
 const EARLY_MODES: readonly (readonly [QuestionMode, number])[] = [
   ['followup', 0.7],
   ['adjacent', 0.2],

@@ -1,6 +1,6 @@
 /**
  * Seed topics: questions that conversations may open with, for one target language. Takes files that
- * have been read and parsed already, in all layouts of CONTRACT section 5.8.
+ * have been read and parsed already, in all layouts of 0.1.0.
  */
 import { legacyQuestionHash } from './question-key.ts';
 import { readSeedFiles, type SeedLayout, type SeedSource, type TopicQuestions } from './seed-layouts.ts';

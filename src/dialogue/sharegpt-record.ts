@@ -1,4 +1,4 @@
-/** The rows of the two ShareGPT files (CONTRACT section 6.8). */
+/** The rows of the two ShareGPT files (docs/outputs.md). */
 import type { ConversationPayload, JsonObject, JsonValue, PayloadTurn } from './conversation-record.ts';
 import { Float, pythonText } from './python-json.ts';
 import { assistantMessage, messages, messagesWithTools, userMessage } from './record-messages.ts';

@@ -89,7 +89,7 @@ function parsed(text: string): ToolArguments | null {
   }
 }
 
-/** The result of `vector_db_search` (CONTRACT section 4.10), with readable places instead of paths (F12). */
+/** The result of `vector_db_search` (as in 0.1.0), with readable places instead of paths (F12). */
 export function searchResult(query: string, passages: readonly Passage[]): ToolArguments {
   return {
     query,

@@ -1,5 +1,5 @@
 /**
- * When a generated conversation may be committed (DESIGN section 5). A turn is valid when (a) each of
+ * When a generated conversation may be committed (ARCHITECTURE.md, "Commit in rank order"). A turn is valid when (a) each of
  * its rejected attempts asked a question that is committed by a lower rank or asked by an earlier turn
  * of the same conversation, and (b) its accepted question is neither.
  */

@@ -17,7 +17,7 @@ export interface LegacyConversation {
   /** Anything that 0.1.0 did not know either counts as active, as it did there. */
   readonly status: 'active' | 'completed' | 'dropped';
   readonly dropReason: string;
-  /** CONTRACT section 6.3, as it stood. */
+  /** docs/outputs.md, as it stood. */
   readonly inputs: JsonObject;
   readonly turns: readonly LegacyTurn[];
   readonly rawResults: readonly JsonObject[];

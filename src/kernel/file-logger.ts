@@ -1,5 +1,5 @@
 /**
- * The five log files of a project (CONTRACT section 6.12). Owns their handles and the lines of the last
+ * The five log files of a project (docs/outputs.md). Owns their handles and the lines of the last
  * moment. `run.log` has everything, four categories have a file each as well. pino makes the JSON lines.
  *
  * Lines are collected for `FLUSH_MS`, at most `PENDING_MAX` of them, and written to each file at once: a

@@ -1,6 +1,6 @@
 /**
  * The logger that every part is given. Categories decide the file: `run.log` has everything, and
- * `retrieval`, `tools`, `llm` and `judge` have a file each (CONTRACT section 6.12).
+ * `retrieval`, `tools`, `llm` and `judge` have a file each (docs/outputs.md).
  */
 export type LogCategory =
   | 'run'

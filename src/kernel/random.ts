@@ -1,6 +1,6 @@
 /**
  * A counter-based generator: every draw is a hash of a key, so a draw depends on what it is for
- * and never on who drew before (DESIGN section 4). Not for secrets.
+ * and never on who drew before (ARCHITECTURE.md, "How a conversation runs"). Not for secrets.
  *
  * The mixer is xxHash32's avalanche over two lanes (Collet, xxHash specification, section "XXH32").
  */

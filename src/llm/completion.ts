@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { ToolCall, Usage } from '../dialogue/chat.ts';
 
-/** What a response body says, in one shape for every provider (CONTRACT section 4.4). */
+/** What a response body says, in one shape for every provider (as in 0.1.0). */
 export type Completion =
   | {
       readonly type: 'completion';

@@ -24,7 +24,7 @@ export interface ModelPortOptions {
   readonly clock?: Clock;
 }
 
-/** What records call a role whose model is not set (CONTRACT section 4.2). */
+/** What records call a role whose model is not set (as in 0.1.0). */
 const AGENT_KEYS: Readonly<Record<Role, string>> = {
   user: 'qa_generator',
   assistant: 'kb_responder',

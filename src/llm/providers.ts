@@ -134,7 +134,7 @@ export interface ResolvedProvider {
 }
 
 /**
- * Where a role goes when no endpoints are listed (CONTRACT section 4.3): a named provider keeps its
+ * Where a role goes when no endpoints are listed (as in 0.1.0): a named provider keeps its
  * name with any address; `openai` or nothing with a foreign address is an inference server.
  * @throws DlgforgeError `config` for an address that is missing or no URL.
  */

@@ -37,7 +37,7 @@ export type RetryCause = 'rate_limit' | 'server' | 'connection' | 'timeout' | 'u
 export interface ModelPort {
   readonly endpoints: readonly EndpointSpec[];
   /**
-   * The name that records give the model of a role, for example `openai/gpt-5` (CONTRACT section 4.2).
+   * The name that records give the model of a role, for example `openai/gpt-5` (as in 0.1.0).
    * With the endpoint that answered it is exact; without, the role's first endpoint is taken.
    */
   usedName(role: Role, endpoint?: string): string;

@@ -51,7 +51,7 @@ export interface Reranker {
   close(): Promise<void>;
 }
 
-/** The outcome of a web search in the form that models see (CONTRACT section 4.11). */
+/** The outcome of a web search in the form that models see (as in 0.1.0). */
 export interface WebSearchResult {
   readonly query: string;
   readonly results: readonly { readonly title: string; readonly link: string; readonly snippet: string }[];

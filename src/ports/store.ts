@@ -2,8 +2,11 @@
  * The truth of every run: one SQL schema, two servers (embedded, or the user's own).
  * Every promise here is held by the database, not by memory of a process.
  */
+import type { LedgerEntry } from '../dialogue/payload.ts';
 import type { DatasetId, Epoch, PersistenceId, RunId } from '../kernel/ids.ts';
 import type { CapabilityMemory } from './model.ts';
+
+export type { LedgerEntry };
 
 /**
  * Every persistence id of a run starts with this; so its paid answers can be summed, and no run's ids
@@ -106,20 +109,6 @@ export interface CallTotals {
   readonly completionTokens: number;
   readonly latencyMs: number;
   readonly rehearsal: boolean;
-}
-
-/** A line of the coverage ledger, CONTRACT section 6.14, with what files do not say. */
-export interface LedgerEntry {
-  readonly turn: number;
-  readonly passageId: string;
-  readonly source: string;
-  readonly question: string;
-  /** 0.1.0's hash: first 16 hex of SHA-256 of the lower-cased, white-space-collapsed question. */
-  readonly questionHash: string;
-  readonly questionMode: string;
-  readonly seedTopic: string;
-  readonly seedQuestion: string;
-  readonly seedQuestionHash: string;
 }
 
 export interface CommitKey {

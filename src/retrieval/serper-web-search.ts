@@ -1,4 +1,4 @@
-/** Web search by Serper (CONTRACT section 4.11). A failed search is a result that says so. */
+/** Web search by Serper (as in 0.1.0). A failed search is a result that says so. */
 import { Agent, fetch } from 'undici';
 import { z } from 'zod';
 import { messageOf } from '../kernel/errors.ts';

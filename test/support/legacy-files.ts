@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** CONTRACT section 5.16. */
+/** 0.1.0. */
 export interface OldTurn {
   readonly turn_index: number;
   readonly qa_generation: Readonly<Record<string, unknown>>;
@@ -73,7 +73,7 @@ const inputs = (language: string) => ({
 
 export const UPDATED_AT = '2025-03-01T12:00:00.000000Z';
 
-/** CONTRACT section 6.15, batched. */
+/** docs/outputs.md, batched. */
 export function batchedState(runId: string, language: string, slots: readonly OldSlot[]): object {
   return {
     run_id: runId,
@@ -95,7 +95,7 @@ export function batchedState(runId: string, language: string, slots: readonly Ol
   };
 }
 
-/** CONTRACT section 6.15, single. */
+/** docs/outputs.md, single. */
 export function singleState(language: string, { id, target, turns }: OldSlot): object {
   const status = turns.length >= target ? 'completed' : 'in_progress';
   return {
@@ -109,7 +109,7 @@ export function singleState(language: string, { id, target, turns }: OldSlot): o
   };
 }
 
-/** CONTRACT section 6.14. */
+/** docs/outputs.md. */
 export function ledgerLine(question: string, timestamp = '2025-03-01T11:00:00.000000Z'): string {
   const normal = question.toLowerCase().split(/\s+/).filter(Boolean).join(' ');
   return pythonLine({
@@ -125,7 +125,7 @@ export function ledgerLine(question: string, timestamp = '2025-03-01T11:00:00.00
   });
 }
 
-/** CONTRACT section 6.6. */
+/** docs/outputs.md. */
 export const indexLine = (id: string, language: string, turns: number): string =>
   pythonLine({
     conversation_id: id,

@@ -237,7 +237,7 @@ export class ScheduleLab {
   }
 }
 
-/** What DESIGN section 5 says a dataset is, written down once more without any of the code above. */
+/** What ARCHITECTURE.md, "Commit in rank order" says a dataset is, written down once more without any of the code above. */
 export function sequentialDataset({ context, target, limits, question }: LabOptions): LabRow[] {
   const { languages, coverage } = context.settings;
   const committed = new Set<string>();

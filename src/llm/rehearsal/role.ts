@@ -3,7 +3,7 @@ import { asRecord, type ChatRequest } from './chat-request.ts';
 /** The part that a request asks for; `general` is everything that is not one of dlgforge's roles. */
 export type RehearsedRole = 'user' | 'assistant' | 'judge' | 'general';
 
-/** Field names that only one role's output has (CONTRACT section 10). */
+/** Field names that only one role's output has (as in 0.1.0). */
 const FIELDS: readonly { readonly role: RehearsedRole; readonly names: readonly string[] }[] = [
   { role: 'judge', names: ['question_ok', 'answer_ok', 'score'] },
   { role: 'user', names: ['user_message', 'coverage_target', 'grounding_facts'] },
