@@ -9,7 +9,7 @@ const KILLS = 25;
 const KNOBS = {
   seed: 11,
   duplicate_rate: 0.1,
-  latency: { distribution: 'lognormal', mean_ms: 60, sigma: 0.8 },
+  latency: { distribution: 'lognormal', mean_ms: 200, sigma: 0.8 },
 } as const;
 
 const configFor = (rehearsal: Rehearsal) => ({
@@ -61,7 +61,7 @@ test(`${KILLS} times kill -9: exact counts, no duplicates, the same bytes, and n
   await using undisturbed = await makeProject(configFor(rehearsal));
   await using killed = await makeProject(configFor(rehearsal));
   try {
-    const whole = await undisturbed.run(['run', 'config.yaml']);
+    const whole = await undisturbed.run(['run', 'config.yaml', '--batch-size', '32']);
     expect(whole.code, whole.stderr).toBe(0);
     rehearsal.reset();
 
@@ -72,7 +72,7 @@ test(`${KILLS} times kill -9: exact counts, no duplicates, the same bytes, and n
       const running = killed.start(['run', 'config.yaml', '--batch-size', batch]);
       await running.shown(' run kill');
       const cut = new Promise<'cut'>((resolve) =>
-        setTimeout(() => resolve('cut'), uniform(['kill', attempt]) * 1_100),
+        setTimeout(() => resolve('cut'), uniform(['kill', attempt]) * 900),
       );
       if ((await Promise.race([cut, running.finished])) !== 'cut') break;
       running.child.kill('SIGKILL');
