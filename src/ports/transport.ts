@@ -35,6 +35,19 @@ export interface TransportEndpoint {
    * @throws InvariantError when the body cannot be encoded; never for what the network does.
    */
   send(toNode: string, envelope: Envelope): void;
+  /** To every attached node, this one included; best effort, like `send`. Plain JSON, a few kilobytes. */
+  broadcast(body: unknown): void;
+  /** Hears broadcasts, its own too, decoded but not validated (I10). */
+  onBroadcast(listener: (body: unknown) => void): void;
+  /**
+   * Whether anybody receives for `node`: `gone` is certain at once (its process has ended), `there` says its
+   * process runs, `unknown` that no answer came in time (frozen, cut off, or this node is).
+   */
+  probe(node: string, timeoutMs: number): Promise<'there' | 'gone' | 'unknown'>;
+  /** The verdict of whoever watches the nodes: listeners of `onNodeLost` are told. */
+  declareLost(node: string): void;
+  /** Whether the way to the others is open as far as this end can tell; without a network, always. */
+  readonly isConnected: boolean;
   /**
    * Called when a node is known to be gone, and again when something is sent to one that is known to be
    * gone; asks to it fail then.
