@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'model' //          a model keeps giving answers that cannot be used
   | 'retrieval' //      the index, an embedder or a reranker cannot be used
   | 'store' //          the database cannot be used
+  | 'transport' //      the cluster's network (NATS) cannot be used
   | 'stale_epoch' //    another holder has taken over (I2); the loser stops
   | 'held' //           another live process drives this run
   | 'resume' //         the stored run and the given configuration do not fit together
