@@ -25,6 +25,8 @@ export interface StoredEvent {
   readonly event: unknown;
   /** Milliseconds since the epoch, the store's clock. */
   readonly atMs: number;
+  /** The hold that it was written under; never falls as `seq` rises (I2). */
+  readonly epoch: Epoch;
 }
 
 export interface Recovered {
@@ -67,7 +69,18 @@ export interface Dataset {
   readonly adopted: boolean;
 }
 
-export type RunStatus = 'running' | 'interrupted' | 'failed' | 'completed';
+export type RunStatus = 'running' | 'paused' | 'interrupted' | 'failed' | 'completed' | 'cancelled';
+
+/** What a person has asked of a run; whoever leads it sees to it. */
+export type RunWanted = 'run' | 'pause' | 'cancel';
+
+/** A run that a cluster works on, or would if it were not paused. */
+export interface ActiveRun {
+  readonly id: RunId;
+  readonly datasetId: DatasetId;
+  readonly status: 'running' | 'paused';
+  readonly wanted: RunWanted;
+}
 
 export interface RunRecord {
   readonly id: RunId;
@@ -145,6 +158,11 @@ export interface CommittedConversation extends CommitKey {
   readonly language: string;
   readonly conversationId: string;
   readonly committedAtMs: number;
+  /**
+   * Of the lease that it was committed under; 0 for what an earlier version committed. Under leases of one
+   * name it never falls as `commitSeq` rises (I2).
+   */
+  readonly epoch: Epoch;
   readonly status: 'committed' | 'dropped';
   readonly reason: string | null;
   readonly payload: unknown;
@@ -173,7 +191,11 @@ export interface AdoptedEntry extends LedgerEntry {
   readonly line: string | null;
 }
 
+/** The host of holders that are nodes of a cluster: its members know better than the clock whether they live. */
+export const CLUSTER_HOST = 'cluster';
+
 export interface HolderInfo {
+  /** A machine's name, or `CLUSTER_HOST`. */
   readonly host: string;
   readonly pid: number;
   /** Distinguishes processes that get the same pid, also after a reboot. */
@@ -221,6 +243,16 @@ export interface Store {
     config: unknown,
     fingerprint: Readonly<Record<string, string>>,
   ): Promise<void>;
+  /** What any node needs to lead or work on this run, JSON; to have one is what makes it a cluster's run. */
+  saveRunSpec(id: RunId, lease: LeaseGrant, spec: unknown): Promise<void>;
+  /** Null for a run of one process, and for one that is not there. */
+  runSpec(id: RunId): Promise<unknown>;
+  /** What a person wants; needs no lease. @throws DlgforgeError `resume` when there is no such run. */
+  setRunWanted(id: RunId, wanted: RunWanted): Promise<void>;
+  /** @throws DlgforgeError `resume` when there is no such run. */
+  runWanted(id: RunId): Promise<RunWanted>;
+  /** Runs with a spec that are running or paused, in order of id; every node asks each second. */
+  activeRuns(): Promise<readonly ActiveRun[]>;
   runCounts(id: RunId): Promise<readonly RunCounts[]>;
   callTotals(id: RunId): Promise<readonly CallTotals[]>;
 
@@ -240,8 +272,8 @@ export interface Store {
   ): AsyncIterable<CommittedConversation>;
 
   /**
-   * A named hold. `isAlive` decides about a holder on this host; a holder elsewhere counts as dead
-   * when it has not renewed for `ttlMs`.
+   * A named hold; its epoch rises with every grant, also after a release. `isAlive` decides about a holder
+   * on the asker's host or in the cluster; any other counts as dead when it has not renewed for `ttlMs`.
    */
   acquireLease(
     name: string,

@@ -118,7 +118,7 @@ export class MemoryDataset {
   }
 
   #write(request: CommitRequest): number {
-    const { outcome, runId, languageIndex, index, language, conversationId, turns } = request;
+    const { outcome, runId, languageIndex, index, language, conversationId, turns, lease } = request;
     const commitSeq = this.#committed.length + 1;
     const ledger = outcome.type === 'committed' ? outcome.ledger : [];
     const conversation: CommittedConversation = {
@@ -129,6 +129,7 @@ export class MemoryDataset {
       language,
       conversationId,
       committedAtMs: this.#clock.now(),
+      epoch: lease.epoch,
       status: outcome.type,
       reason: outcome.type === 'dropped' ? outcome.reason : null,
       payload: outcome.payload,

@@ -10,7 +10,12 @@ import { staleAppend } from './store-errors.ts';
 
 interface Entry {
   epoch: number;
-  readonly events: { readonly text: string; readonly atMs: number; readonly call: PaidCall | null }[];
+  readonly events: {
+    readonly text: string;
+    readonly atMs: number;
+    readonly epoch: Epoch;
+    readonly call: PaidCall | null;
+  }[];
   snapshot: { readonly seq: number; readonly text: string } | null;
 }
 
@@ -32,7 +37,12 @@ export class MemoryJournal implements Journal {
     const entry = this.#entry(id);
     if (entry.epoch !== held || entry.events.length !== afterSeq) throw staleAppend(id, held, afterSeq);
     const atMs = this.#clock.now();
-    const encoded = events.map((event) => ({ text: JSON.stringify(event), atMs, call: paidCallOf(event) }));
+    const encoded = events.map((event) => ({
+      text: JSON.stringify(event),
+      atMs,
+      epoch: held,
+      call: paidCallOf(event),
+    }));
     entry.events.push(...encoded);
   }
 
@@ -94,7 +104,10 @@ function readEntry(entry: Entry): Omit<Recovered, 'epoch'> {
 }
 
 function eventsAfter(entry: Entry, afterSeq: number): StoredEvent[] {
-  return entry.events
-    .slice(afterSeq)
-    .map(({ text, atMs }, i) => ({ seq: afterSeq + i + 1, event: JSON.parse(text) as unknown, atMs }));
+  return entry.events.slice(afterSeq).map(({ text, atMs, epoch: held }, i) => ({
+    seq: afterSeq + i + 1,
+    event: JSON.parse(text) as unknown,
+    atMs,
+    epoch: held,
+  }));
 }

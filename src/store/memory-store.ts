@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '../kernel/clock.ts';
 import { type DatasetId, type RunId } from '../kernel/ids.ts';
 import type { ResponseFormatKind } from '../ports/model.ts';
 import {
+  type ActiveRun,
   type AdoptedEntry,
   type CallTotals,
   type CommitRequest,
@@ -20,14 +21,16 @@ import {
   type RunCounts,
   type RunRecord,
   type RunStatus,
+  type RunWanted,
   runPrefix,
   type Store,
 } from '../ports/store.ts';
 import { MemoryDataset } from './memory-dataset.ts';
 import { MemoryJournal } from './memory-journal.ts';
 import { MemoryLeases } from './memory-leases.ts';
+import { MemoryRuns } from './memory-runs.ts';
 import { sumCalls } from './paid-call.ts';
-import { noSuchDataset, noSuchRun, runIdTaken } from './store-errors.ts';
+import { noSuchDataset } from './store-errors.ts';
 
 export class MemoryStore implements Store {
   readonly description = 'memory of this process';
@@ -36,13 +39,13 @@ export class MemoryStore implements Store {
 
   readonly #clock: Clock;
   readonly #datasets = new Map<DatasetId, MemoryDataset>();
-  /** In the order of creation. */
-  readonly #runs = new Map<RunId, RunRecord>();
+  readonly #runs: MemoryRuns;
   readonly #leases: MemoryLeases;
 
   constructor(clock: Clock = systemClock) {
     this.#clock = clock;
     this.journal = new MemoryJournal(clock);
+    this.#runs = new MemoryRuns(clock);
     this.#leases = new MemoryLeases(clock);
   }
 
@@ -76,27 +79,17 @@ export class MemoryStore implements Store {
     run: Omit<RunRecord, 'ordinal' | 'status' | 'error' | 'createdAtMs' | 'updatedAtMs'>,
   ): Promise<RunRecord> {
     const dataset = this.#dataset(run.datasetId);
-    if (this.#runs.has(run.id)) throw runIdTaken(run.id);
-    const now = this.#clock.now();
-    const record: RunRecord = {
-      ...copied(run),
-      ordinal: dataset.runCount,
-      status: 'running',
-      error: null,
-      createdAtMs: now,
-      updatedAtMs: now,
-    };
+    const record = this.#runs.create({ ...copied(run), ordinal: dataset.runCount });
     dataset.runCount += 1;
-    this.#runs.set(run.id, record);
     return copied(record);
   }
 
   async getRun(id: RunId): Promise<RunRecord | null> {
-    return copied(this.#runs.get(id) ?? null);
+    return copied(this.#runs.get(id));
   }
 
   async listRuns(): Promise<readonly RunRecord[]> {
-    return copied([...this.#runs.values()].toReversed());
+    return copied(this.#runs.newestFirst());
   }
 
   async setRunStatus(id: RunId, lease: LeaseGrant, status: RunStatus, error: string | null): Promise<void> {
@@ -112,9 +105,30 @@ export class MemoryStore implements Store {
     this.#changeRun(id, lease, copied({ config, fingerprint }));
   }
 
+  async saveRunSpec(id: RunId, lease: LeaseGrant, spec: unknown): Promise<void> {
+    this.#leases.check(lease);
+    this.#runs.saveSpec(id, spec);
+  }
+
+  async runSpec(id: RunId): Promise<unknown> {
+    return this.#runs.spec(id);
+  }
+
+  async setRunWanted(id: RunId, wanted: RunWanted): Promise<void> {
+    this.#runs.setWanted(id, wanted);
+  }
+
+  async runWanted(id: RunId): Promise<RunWanted> {
+    return this.#runs.wanted(id);
+  }
+
+  async activeRuns(): Promise<readonly ActiveRun[]> {
+    return this.#runs.active();
+  }
+
   async runCounts(id: RunId): Promise<readonly RunCounts[]> {
     const run = this.#runs.get(id);
-    return run === undefined ? [] : this.#dataset(run.datasetId).runCounts(id);
+    return run === null ? [] : this.#dataset(run.datasetId).runCounts(id);
   }
 
   async callTotals(id: RunId): Promise<readonly CallTotals[]> {
@@ -178,9 +192,7 @@ export class MemoryStore implements Store {
 
   #changeRun(id: RunId, lease: LeaseGrant, change: Partial<RunRecord>): void {
     this.#leases.check(lease);
-    const run = this.#runs.get(id);
-    if (run === undefined) throw noSuchRun(id);
-    this.#runs.set(id, { ...run, ...change, updatedAtMs: this.#clock.now() });
+    this.#runs.change(id, change);
   }
 }
 

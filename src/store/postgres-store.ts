@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DatasetId, RunId } from '../kernel/ids.ts';
 import type { CapabilityMemory, ResponseFormatKind } from '../ports/model.ts';
 import type {
+  ActiveRun,
   AdoptedEntry,
   CallTotals,
   CommitRequest,
@@ -19,6 +20,7 @@ import type {
   RunCounts,
   RunRecord,
   RunStatus,
+  RunWanted,
   Store,
 } from '../ports/store.ts';
 import type { Database } from './postgres/database.ts';
@@ -113,6 +115,26 @@ export class PostgresStore implements Store {
     fingerprint: Readonly<Record<string, string>>,
   ): Promise<void> {
     return this.#runs.replaceSettings(id, lease, config, fingerprint);
+  }
+
+  saveRunSpec(id: RunId, lease: LeaseGrant, spec: unknown): Promise<void> {
+    return this.#runs.saveSpec(id, lease, spec);
+  }
+
+  runSpec(id: RunId): Promise<unknown> {
+    return this.#runs.spec(id);
+  }
+
+  setRunWanted(id: RunId, wanted: RunWanted): Promise<void> {
+    return this.#runs.setWanted(id, wanted);
+  }
+
+  runWanted(id: RunId): Promise<RunWanted> {
+    return this.#runs.wanted(id);
+  }
+
+  activeRuns(): Promise<readonly ActiveRun[]> {
+    return this.#runs.active();
   }
 
   runCounts(id: RunId): Promise<readonly RunCounts[]> {

@@ -8,7 +8,7 @@
  * - I4 A key is in a dataset once: the primary key of `questions` decides.
  */
 import { invariant } from '../../kernel/errors.ts';
-import { type DatasetId, type RunId, runId } from '../../kernel/ids.ts';
+import { type DatasetId, epoch, type RunId, runId } from '../../kernel/ids.ts';
 import type { CommitRequest, CommitResult, CommittedConversation, LedgerEntry } from '../../ports/store.ts';
 import { keyBytes } from '../question-keys.ts';
 import { noSuchDataset } from '../store-errors.ts';
@@ -26,6 +26,7 @@ interface ConversationRow {
   readonly language: string;
   readonly conversation_id: string;
   readonly committed_at_ms: number;
+  readonly epoch: number;
   readonly status: 'committed' | 'dropped';
   readonly reason: string | null;
   readonly payload: string;
@@ -143,6 +144,7 @@ function conversationValues(request: CommitRequest, place: Place): unknown[] {
     outcome.type,
     outcome.type === 'dropped' ? toStoredText(outcome.reason) : null,
     JSON.stringify(outcome.payload),
+    request.lease.epoch,
   ];
 }
 
@@ -155,6 +157,7 @@ function conversationOf(row: ConversationRow, ledger: readonly LedgerEntry[]): C
     language: fromStoredText(row.language),
     conversationId: fromStoredText(row.conversation_id),
     committedAtMs: Math.round(row.committed_at_ms),
+    epoch: epoch(row.epoch),
     status: row.status,
     reason: row.reason === null ? null : fromStoredText(row.reason),
     payload: JSON.parse(row.payload) as unknown,
@@ -183,7 +186,7 @@ function statements(
     page: {
       name: 'committed_page',
       text: `SELECT commit_seq, run_id, language_index, index, language, conversation_id, status, reason, payload,
-          (extract(epoch FROM committed_at) * 1000)::float8 AS committed_at_ms
+          epoch, (extract(epoch FROM committed_at) * 1000)::float8 AS committed_at_ms
         FROM ${schema}.conversations
         WHERE dataset_no = (SELECT dataset_no FROM ${schema}.datasets WHERE id = $1)
           AND commit_seq > $2 AND ($3::text IS NULL OR run_id = $3)
@@ -203,15 +206,15 @@ function statements(
 function writeText(schema: string): string {
   return `WITH conversation AS (
       INSERT INTO ${schema}.conversations (dataset_no, commit_seq, run_id, language_index, index, language,
-        conversation_id, turns, status, reason, payload)
-      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        conversation_id, turns, status, reason, payload, epoch)
+      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
       ON CONFLICT (run_id, language_index, index) DO NOTHING RETURNING 1
     ), question AS (
-      INSERT INTO ${schema}.questions (dataset_no, key) SELECT $1, unnest($12::bytea[])
+      INSERT INTO ${schema}.questions (dataset_no, key) SELECT $1, unnest($13::bytea[])
       ON CONFLICT DO NOTHING RETURNING 1
     ), entry AS (
       INSERT INTO ${schema}.ledger (dataset_no, commit_seq, position, language, ${LEDGER_COLUMNS})
-      SELECT $1, $2, l.position, $6, ${LEDGER_COLUMNS} FROM ${ledgerUnnest(13)}
+      SELECT $1, $2, l.position, $6, ${LEDGER_COLUMNS} FROM ${ledgerUnnest(14)}
     ), counts AS (
       INSERT INTO ${schema}.run_counts AS c (run_id, language_index, committed, dropped, consecutive_drops,
         next_index, turns)

@@ -11,6 +11,7 @@ interface EventRow {
   readonly seq: number;
   readonly event: string;
   readonly at_ms: number;
+  readonly epoch: number;
 }
 
 /** The journal on Postgres. Owns no state but the queue of appends; epochs and positions are in `holds`. */
@@ -106,7 +107,7 @@ export class PostgresJournal implements Journal {
 function statements(
   schema: string,
 ): Record<'raise' | 'saveSnapshot' | 'snapshot' | 'events' | 'pick' | 'list', Statement> {
-  const event = 'seq, event, (extract(epoch FROM at) * 1000)::float8 AS at_ms';
+  const event = 'seq, event, epoch, (extract(epoch FROM at) * 1000)::float8 AS at_ms';
   return {
     raise: {
       name: 'raise_hold',
@@ -150,7 +151,12 @@ function statements(
 }
 
 function storedEvent(row: EventRow): StoredEvent {
-  return { seq: row.seq, event: JSON.parse(row.event) as unknown, atMs: Math.round(row.at_ms) };
+  return {
+    seq: row.seq,
+    event: JSON.parse(row.event) as unknown,
+    atMs: Math.round(row.at_ms),
+    epoch: epoch(row.epoch),
+  };
 }
 
 function paidCallText(event: unknown): string | null {

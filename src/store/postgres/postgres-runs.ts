@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { type DatasetId, datasetId, type RunId, runId } from '../../kernel/ids.ts';
 import {
+  type ActiveRun,
   type CallTotals,
   type LeaseGrant,
   type RunCounts,
   type RunRecord,
   type RunStatus,
+  type RunWanted,
   runPrefix,
 } from '../../ports/store.ts';
 import { orderedTotals } from '../paid-call.ts';
@@ -13,6 +15,7 @@ import { noSuchDataset, noSuchRun, runIdTaken } from '../store-errors.ts';
 import { fromStoredText, toStoredText } from '../stored-text.ts';
 import type { Database, Statement } from './database.ts';
 import { checkLease } from './postgres-leases.ts';
+import { runStatements } from './run-statements.ts';
 
 interface RunRow {
   readonly id: string;
@@ -28,6 +31,13 @@ interface RunRow {
   readonly updated_at_ms: number;
 }
 
+interface ActiveRow {
+  readonly id: string;
+  readonly dataset_id: string;
+  readonly status: ActiveRun['status'];
+  readonly wanted: RunWanted;
+}
+
 interface CountsRow {
   readonly language_index: number;
   readonly committed: number;
@@ -41,12 +51,12 @@ interface CountsRow {
 export class PostgresRuns {
   readonly #database: Database;
   readonly #schema: string;
-  readonly #sql: ReturnType<typeof statements>;
+  readonly #sql: ReturnType<typeof runStatements>;
 
   constructor(database: Database, schema: string) {
     this.#database = database;
     this.#schema = schema;
-    this.#sql = statements(schema);
+    this.#sql = runStatements(schema);
   }
 
   async create(
@@ -96,6 +106,40 @@ export class PostgresRuns {
   ): Promise<void> {
     const values = [JSON.stringify(config), JSON.stringify(fingerprint)];
     await this.#change(id, lease, this.#sql.replaceSettings, values);
+  }
+
+  async saveSpec(id: RunId, lease: LeaseGrant, spec: unknown): Promise<void> {
+    await this.#change(id, lease, this.#sql.saveSpec, [JSON.stringify(spec)]);
+  }
+
+  async spec(id: RunId): Promise<unknown> {
+    const [row] = await this.#database.run((session) =>
+      session.query<{ spec: string | null }>(this.#sql.spec, [id]),
+    );
+    return row === undefined || row.spec === null ? null : (JSON.parse(row.spec) as unknown);
+  }
+
+  async setWanted(id: RunId, wanted: RunWanted): Promise<void> {
+    const rows = await this.#database.run((session) => session.query(this.#sql.setWanted, [id, wanted]));
+    if (rows.length === 0) throw noSuchRun(id);
+  }
+
+  async wanted(id: RunId): Promise<RunWanted> {
+    const [row] = await this.#database.run((session) =>
+      session.query<{ wanted: RunWanted }>(this.#sql.wanted, [id]),
+    );
+    if (row === undefined) throw noSuchRun(id);
+    return row.wanted;
+  }
+
+  async active(): Promise<readonly ActiveRun[]> {
+    const rows = await this.#database.run((session) => session.query<ActiveRow>(this.#sql.active));
+    return rows.map((row) => ({
+      id: runId(row.id),
+      datasetId: asDatasetId(row.dataset_id),
+      status: row.status,
+      wanted: row.wanted,
+    }));
   }
 
   async counts(id: RunId): Promise<readonly RunCounts[]> {
@@ -184,76 +228,3 @@ function recordOf(row: RunRow): RunRecord {
 }
 
 const asDatasetId = (text: string): DatasetId => datasetId(text);
-
-function statements(
-  schema: string,
-): Record<
-  'lockDataset' | 'create' | 'get' | 'list' | 'setStatus' | 'replaceSettings' | 'counts' | 'drops' | 'totals',
-  Statement
-> {
-  const run = `SELECT r.id, d.id AS dataset_id, ordinal, status, config, fingerprint, plan, error, creation,
-      (extract(epoch FROM created_at) * 1000)::float8 AS created_at_ms,
-      (extract(epoch FROM updated_at) * 1000)::float8 AS updated_at_ms
-    FROM ${schema}.runs r JOIN ${schema}.datasets d USING (dataset_no)`;
-  const sum = (name: string, column: string): string =>
-    `sum((paid_call->>'${name}')::bigint)::bigint AS ${column}`;
-  return {
-    lockDataset: {
-      name: 'lock_dataset',
-      text: `SELECT dataset_no FROM ${schema}.datasets WHERE id = $1 FOR UPDATE`,
-    },
-    create: {
-      name: 'create_run',
-      text: `WITH dataset AS (
-          UPDATE ${schema}.datasets SET run_count = run_count + 1
-          WHERE dataset_no = $2 AND NOT EXISTS (SELECT 1 FROM ${schema}.runs WHERE id = $1)
-          RETURNING run_count - 1 AS ordinal
-        )
-        INSERT INTO ${schema}.runs (id, dataset_no, ordinal, status, config, fingerprint, plan, creation)
-        SELECT $1, $2, ordinal, 'running', $3, $4, $5, $6 FROM dataset RETURNING 1`,
-    },
-    get: { name: 'get_run', text: `${run} WHERE r.id = $1` },
-    list: { name: 'list_runs', text: `${run} ORDER BY created_at DESC, r.id` },
-    setStatus: {
-      name: 'set_run_status',
-      text: `UPDATE ${schema}.runs SET status = $2, error = $3, updated_at = clock_timestamp()
-        WHERE id = $1 RETURNING 1`,
-    },
-    replaceSettings: {
-      name: 'replace_run_settings',
-      text: `UPDATE ${schema}.runs SET config = $2, fingerprint = $3, updated_at = clock_timestamp()
-        WHERE id = $1 RETURNING 1`,
-    },
-    counts: {
-      name: 'run_counts',
-      // Commits come in index order, so the second column is next_index; it looks on for those that did not.
-      text: `SELECT language_index, committed, dropped, consecutive_drops, turns, (
-          SELECT min(i.free) FROM (
-            SELECT c.next_index AS free WHERE NOT EXISTS (SELECT 1 FROM ${schema}.conversations v
-              WHERE v.run_id = $1 AND v.language_index = c.language_index AND v.index = c.next_index)
-            UNION ALL
-            SELECT v.index + 1 FROM ${schema}.conversations v
-            WHERE v.run_id = $1 AND v.language_index = c.language_index AND v.index >= c.next_index
-              AND NOT EXISTS (SELECT 1 FROM ${schema}.conversations w
-                WHERE w.run_id = $1 AND w.language_index = c.language_index AND w.index = v.index + 1)
-          ) i
-        ) AS next_index
-        FROM ${schema}.run_counts c WHERE run_id = $1 ORDER BY language_index`,
-    },
-    drops: {
-      name: 'run_drops',
-      text: `SELECT language_index, reason, count(*) AS drops FROM ${schema}.conversations
-        WHERE run_id = $1 AND status = 'dropped' GROUP BY language_index, reason ORDER BY language_index, reason`,
-    },
-    totals: {
-      name: 'call_totals',
-      text: `SELECT paid_call->>'role' AS role, paid_call->>'endpoint' AS endpoint, paid_call->>'model' AS model,
-          (paid_call->>'rehearsal')::boolean AS rehearsal, count(*) AS calls,
-          ${sum('promptTokens', 'prompt_tokens')}, ${sum('cachedTokens', 'cached_tokens')},
-          ${sum('completionTokens', 'completion_tokens')}, ${sum('latencyMs', 'latency_ms')}
-        FROM ${schema}.journal
-        WHERE persistence_id >= $1 AND persistence_id <= $1 || U&'\\+10FFFF' AND paid_call IS NOT NULL
-        GROUP BY 1, 2, 3, 4`,
-    },
-  };
-}

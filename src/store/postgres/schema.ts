@@ -140,6 +140,15 @@ export const MIGRATIONS: readonly Migration[] = [
       );
     `,
   },
+  {
+    version: 2,
+    name: 'runs of a cluster',
+    sql: `
+      ALTER TABLE @.runs ADD COLUMN spec text, ADD COLUMN wanted text NOT NULL DEFAULT 'run';
+      CREATE INDEX runs_active ON @.runs (id) WHERE spec IS NOT NULL AND status IN ('running', 'paused');
+      ALTER TABLE @.conversations ADD COLUMN epoch bigint NOT NULL DEFAULT 0;
+    `,
+  },
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import type { EmbeddedPostgres } from '../../../src/store/embedded-postgres.ts';
 import { enterTestServer, withStore } from '../../support/embedded-store.ts';
-import { storeContract } from './store-contract.ts';
+import { clusterContract } from './cluster-contract.ts';
+import { storeContract, type UseStore } from './store-contract.ts';
 
 describe('Postgres store', () => {
   let server: EmbeddedPostgres;
@@ -11,11 +12,14 @@ describe('Postgres store', () => {
   afterAll(() => server.leave());
 
   storeContract(withStore);
+  clusterContract(withStore);
 });
 
 /** For the oldest server that is supported, and any other: name it and run this file. */
 const dsn = process.env['DLGFORGE_TEST_POSTGRES_DSN'];
 
 describe.runIf(dsn !== undefined)('Postgres store on a server of the user', () => {
-  storeContract((use) => withStore(use, dsn === undefined ? {} : { dsn }));
+  const use: UseStore = (work) => withStore(work, dsn === undefined ? {} : { dsn });
+  storeContract(use);
+  clusterContract(use);
 });

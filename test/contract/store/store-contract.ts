@@ -88,7 +88,7 @@ async function grant(store: Store, name: string, who: HolderInfo): Promise<Lease
   return result.lease;
 }
 
-async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const item of items) all.push(item);
   return all;

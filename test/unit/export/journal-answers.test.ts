@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest';
 import { answersFromJournal } from '../../../src/export/journal-answers.ts';
-import { persistenceId } from '../../../src/kernel/ids.ts';
+import { epoch, persistenceId } from '../../../src/kernel/ids.ts';
 import type { StoredEvent } from '../../../src/ports/store.ts';
 import { sampleCommit } from './sample-dataset.ts';
 
 const events: StoredEvent[] = [
-  { seq: 1, atMs: 0, event: { type: 'Started' } },
-  { seq: 2, atMs: 0, event: { type: 'ModelAnswered', answer: { raw: { id: 'a' } } } },
-  { seq: 3, atMs: 0, event: { type: 'ModelAnswered', answer: { raw: { id: 'b' } } } },
-  { seq: 4, atMs: 0, event: { type: 'LateAnswerKept', answer: { raw: null } } },
+  { seq: 1, atMs: 0, epoch: epoch(1), event: { type: 'Started' } },
+  { seq: 2, atMs: 0, epoch: epoch(1), event: { type: 'ModelAnswered', answer: { raw: { id: 'a' } } } },
+  { seq: 3, atMs: 0, epoch: epoch(1), event: { type: 'ModelAnswered', answer: { raw: { id: 'b' } } } },
+  { seq: 4, atMs: 0, epoch: epoch(1), event: { type: 'LateAnswerKept', answer: { raw: null } } },
 ];
 const read: string[] = [];
 const answers = answersFromJournal(

@@ -1,7 +1,7 @@
 /** A small made-up dataset, and a store that holds it in an array. */
 import { legacyQuestionHash } from '../../../src/dialogue/question-key.ts';
 import type { ConversationPayload, PayloadTurn } from '../../../src/dialogue/conversation-record.ts';
-import { datasetId, runId } from '../../../src/kernel/ids.ts';
+import { datasetId, epoch, runId } from '../../../src/kernel/ids.ts';
 import type { ProjectedStore } from '../../../src/export/existing-lines.ts';
 import type { CommittedConversation } from '../../../src/ports/store.ts';
 
@@ -100,6 +100,7 @@ export function committed(
     language: payload.language,
     conversationId: payload.conversationId,
     committedAtMs: COMMITTED_AT + commitSeq,
+    epoch: epoch(1),
     status,
     reason: status === 'dropped' ? 'dedup_exhausted' : null,
     payload,
