@@ -1,6 +1,7 @@
 /**
- * The five log files of a project (docs/outputs.md). Owns their handles and the lines of the last
- * moment. `run.log` has everything, four categories have a file each as well. pino makes the JSON lines.
+ * The five log files of a project (docs/outputs.md), or the one of a node. Owns their handles and the lines
+ * of the last moment. `run.log` has everything, four categories have a file each as well. pino makes the
+ * JSON lines.
  *
  * Lines are collected for `FLUSH_MS`, at most `PENDING_MAX` of them, and written to each file at once: a
  * write for every line would cost more than making it. A warning or an error is written at once, with
@@ -27,6 +28,10 @@ export interface FileLoggerOptions {
   readonly level?: LogLevel;
   /** A file that would get longer is renamed to `<name>.1`. @default 20 MiB */
   readonly bytesMax?: number;
+  /** Instead of the five: everything in `<file>.log`. */
+  readonly file?: string;
+  /** Named in every line, for logs of several nodes that are read together. @default no name */
+  readonly node?: string;
   /** Full files that are kept, per log. @default 5 */
   readonly keep?: number;
   /** Gets every message that is logged, without time and logger, for the terminal. */
@@ -54,6 +59,8 @@ export function openFileLogger(options: FileLoggerOptions): FileLogger {
 class OpenFileLogger implements FileLogger {
   readonly #options: FileLoggerOptions;
   readonly #least: number;
+  /** The file that has everything. */
+  readonly #main: string;
   readonly #files: ReadonlyMap<string, RotatingFile>;
   readonly #pending = new Map<string, string[]>();
   readonly #jsonLoggers = new Map<LogCategory, pino.Logger>();
@@ -67,6 +74,7 @@ class OpenFileLogger implements FileLogger {
   constructor(options: FileLoggerOptions) {
     this.#options = options;
     this.#least = RANKS[options.level ?? 'info'];
+    this.#main = options.file ?? 'run';
     this.#files = openLogs(options);
     process.on('exit', this.#onExit);
   }
@@ -74,7 +82,7 @@ class OpenFileLogger implements FileLogger {
   log(level: LogLevel, category: LogCategory, message: string, fields: LogFields = {}): void {
     if (this.#closed || RANKS[level] < this.#least) return;
     if (this.#options.format === 'json') this.#jsonLogger(category)[level](withoutReserved(fields), message);
-    else this.#keep(category, textLogLine(Date.now(), level, loggerName(category), message, fields));
+    else this.#keep(category, textLogLine(Date.now(), level, this.#nameOf(category), message, fields));
     if (RANKS[level] >= RANKS.warn) this.#flush();
     this.#options.console?.(level, this.#redact(message));
   }
@@ -95,10 +103,11 @@ class OpenFileLogger implements FileLogger {
   #jsonLogger(category: LogCategory): pino.Logger {
     const known = this.#jsonLoggers.get(category);
     if (known !== undefined) return known;
+    const { node } = this.#options;
     const logger = pino(
       {
         level: this.#options.level ?? 'info',
-        base: { logger: loggerName(category) },
+        base: { logger: loggerName(category), ...(node === undefined ? {} : { node }) },
         timestamp: () => `,"time":"${new Date().toISOString()}"`,
         formatters: { level: (level) => ({ level }) },
         serializers: { error: pino.stdSerializers.errWithCause, err: pino.stdSerializers.errWithCause },
@@ -111,10 +120,15 @@ class OpenFileLogger implements FileLogger {
 
   #keep(category: LogCategory, line: string): void {
     const safe = this.#redact(line);
-    this.#pendingOf('run').push(safe);
-    if (category !== 'run' && this.#files.has(category)) this.#pendingOf(category).push(safe);
-    if (this.#pendingOf('run').length >= PENDING_MAX) this.#flush();
+    this.#pendingOf(this.#main).push(safe);
+    if (category !== this.#main && this.#files.has(category)) this.#pendingOf(category).push(safe);
+    if (this.#pendingOf(this.#main).length >= PENDING_MAX) this.#flush();
     else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS).unref();
+  }
+
+  #nameOf(category: LogCategory): string {
+    const { node } = this.#options;
+    return node === undefined ? loggerName(category) : `${loggerName(category)} | ${node}`;
   }
 
   #pendingOf(name: string): string[] {
@@ -153,10 +167,11 @@ class OpenFileLogger implements FileLogger {
 const loggerName = (category: LogCategory): string => `dlgforge.${category}`;
 
 function openLogs(options: FileLoggerOptions): ReadonlyMap<string, RotatingFile> {
-  const { folder, bytesMax = BYTES_MAX, keep = KEEP } = options;
+  const { folder, file, bytesMax = BYTES_MAX, keep = KEEP } = options;
+  const names = file === undefined ? OWN_FILES : [file];
   try {
     return new Map(
-      OWN_FILES.map((name) => [name, new RotatingFile(join(folder, `${name}.log`), bytesMax, keep)]),
+      names.map((name) => [name, new RotatingFile(join(folder, `${name}.log`), bytesMax, keep)]),
     );
   } catch (error) {
     throw new DlgforgeError(
@@ -170,7 +185,7 @@ function openLogs(options: FileLoggerOptions): ReadonlyMap<string, RotatingFile>
 type LogFields = Readonly<Record<string, unknown>>;
 
 /** Keys of a JSON line that are not the caller's. */
-const RESERVED: ReadonlySet<string> = new Set(['level', 'time', 'logger', 'msg']);
+const RESERVED: ReadonlySet<string> = new Set(['level', 'time', 'logger', 'node', 'msg']);
 
 function withoutReserved(fields: LogFields): LogFields {
   const entries = Object.entries(fields);

@@ -9,10 +9,12 @@ import { randomInt } from 'node:crypto';
 import { type Clock, systemClock } from '../../kernel/clock.ts';
 import { InvariantError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
+import { type Metrics, noMetrics } from '../../kernel/metrics.ts';
 import type { Transport } from '../../ports/transport.ts';
 import { Branches } from './branches.ts';
 import { Cell } from './cell.ts';
 import type { ActorDefaults, Host } from './host.ts';
+import { Meters } from './meters.ts';
 import { PostOffice } from './post-office.ts';
 import { type NactParent, startNact, stopNact } from './nact.ts';
 import { stoppedError } from './refusals.ts';
@@ -40,6 +42,8 @@ export interface ActorSystemOptions {
   readonly defaults?: Partial<ActorDefaults>;
   /** Local messages are copied through JSON too, and what JSON can't carry is refused: for tests. */
   readonly strictMessages?: boolean;
+  /** @default nobody looks, and nothing is counted */
+  readonly metrics?: Metrics;
 }
 
 const DEFAULTS: ActorDefaults = {
@@ -73,6 +77,7 @@ class NodeSystem implements ActorSystem, Host {
   readonly defaults: ActorDefaults;
   readonly branches: Branches;
   readonly post: PostOffice;
+  readonly meters: Meters;
 
   readonly #nact: NactParent;
   readonly #roots = new Set<Resident>();
@@ -81,6 +86,7 @@ class NodeSystem implements ActorSystem, Host {
 
   constructor(options: ActorSystemOptions) {
     const { node, clock = systemClock, logger, onDeadLetter, strictMessages = false } = options;
+    this.meters = new Meters(options.metrics ?? noMetrics);
     this.node = node;
     this.clock = clock;
     this.logger = logger;
@@ -88,7 +94,8 @@ class NodeSystem implements ActorSystem, Host {
     this.#nact = startNact(`${node}.${this.#incarnation}`);
     this.branches = new Branches(this.#nact);
     const { askTimeoutMs } = this.defaults;
-    this.post = new PostOffice({ node, clock, logger, askTimeoutMs, strictMessages, onDeadLetter });
+    const { meters } = this;
+    this.post = new PostOffice({ node, clock, logger, meters, askTimeoutMs, strictMessages, onDeadLetter });
   }
 
   async join(transport: Transport): Promise<ActorSystem> {
@@ -104,6 +111,10 @@ class NodeSystem implements ActorSystem, Host {
     return this.post.refusedEnvelopeCount;
   }
 
+  get refusedBySender(): ReadonlyMap<string, number> {
+    return this.post.refusedBySender;
+  }
+
   get pendingAskCount(): number {
     return this.post.pendingAskCount;
   }
@@ -116,6 +127,15 @@ class NodeSystem implements ActorSystem, Host {
     const below = (cells: Iterable<Resident>): ActorInfo[] =>
       [...cells].flatMap((cell) => [cell.info, ...below(cell.children)]);
     return below(this.#roots);
+  }
+
+  async stopActor({ path, incarnation }: ActorRef<never>): Promise<void> {
+    for (const { ref, stop } of [...this.#roots].map((cell) => ({
+      ref: cell.ref,
+      stop: () => cell.stop(),
+    }))) {
+      if (ref.path === path && ref.incarnation === incarnation) await stop();
+    }
   }
 
   stop(): Promise<void> {

@@ -9,6 +9,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../kernel/clock.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
+import { type Counter, noMetrics } from '../../kernel/metrics.ts';
 
 const PENDING_MAX = 100_000;
 const SWEEP_MIN = 1_024;
@@ -20,13 +21,19 @@ interface Pending extends PromiseWithResolvers<never> {
 
 export class PendingAsks {
   readonly #clock: Clock;
+  readonly #timedOut: Counter;
   readonly #onSettled: (correlation: string) => void;
   readonly #pending = new Map<string, Pending>();
   readonly #prefix = randomBytes(8).toString('base64url');
   #next = 0;
 
-  constructor(clock: Clock, onSettled: (correlation: string) => void) {
+  constructor(
+    clock: Clock,
+    onSettled: (correlation: string) => void,
+    timedOut: Counter = noMetrics.counter('dlgforge_asks_timed_out_total'),
+  ) {
     this.#clock = clock;
+    this.#timedOut = timedOut;
     this.#onSettled = onSettled;
   }
 
@@ -46,9 +53,10 @@ export class PendingAsks {
   /** Only when there is room. */
   open<R>(correlation: string, node: string, path: string, timeoutMs: number): Promise<R> {
     const waiting = Promise.withResolvers<never>();
-    const cancelDeadline = this.#clock.schedule(timeoutMs, () =>
-      this.reject(correlation, late(node, path, timeoutMs)),
-    );
+    const cancelDeadline = this.#clock.schedule(timeoutMs, () => {
+      this.#timedOut.add();
+      this.reject(correlation, late(node, path, timeoutMs));
+    });
     this.#pending.set(correlation, { ...waiting, node, cancelDeadline });
     return waiting.promise;
   }

@@ -21,6 +21,7 @@ import { Family } from './family.ts';
 import type { Host } from './host.ts';
 import { Life } from './life.ts';
 import { MailQueue } from './mail-queue.ts';
+import type { ActorMeter } from './meters.ts';
 import { type Carried, dispatchNact, type NactRef, spawnNact, stopNact } from './nact.ts';
 import type { Resident } from './resident.ts';
 import { RestartBudget } from './restart-budget.ts';
@@ -64,6 +65,7 @@ export class Cell implements Resident, Carried {
   readonly #parent: Cell | null;
   readonly #branch: Branch;
   readonly #nact: NactRef;
+  readonly #meter: ActorMeter | null;
   readonly #mails = new MailQueue<Mail>();
 
   #state: ActorInfo['state'] = 'starting';
@@ -90,6 +92,7 @@ export class Cell implements Resident, Carried {
     this.ref = { node: host.node, path, incarnation };
     this.definition = definition;
     this.#host = host;
+    this.#meter = host.meters.ofKind(definition.kind);
     this.#parent = parent;
     this.#branch = (parent === null ? host.branches : parent.#ownFamily.branches).withRoom();
     host.admit(this, name);
@@ -265,7 +268,7 @@ export class Cell implements Resident, Carried {
   }
 
   async #begin(): Promise<void> {
-    this.#life = new Life(this.#host, this);
+    this.#life = new Life(this.#host, this, this.#meter?.handlerSeconds ?? null);
     await this.#life.start();
     if (!this.#isEnding) this.#state = 'running';
   }
@@ -286,6 +289,7 @@ export class Cell implements Resident, Carried {
       await this.#pause(verdict.pauseMs);
       if (this.#isEnding) break;
       this.restarts += 1;
+      this.#meter?.restarted(failure);
       try {
         await this.#begin();
         return 'resume';
@@ -299,6 +303,7 @@ export class Cell implements Resident, Carried {
 
   async #giveUp(error: unknown, escalate: boolean): Promise<'stop'> {
     const then = escalate && this.#parent !== null ? 'its parent fails too' : 'it stays down';
+    this.#meter?.givenUp(error);
     this.#log('error', `is given up after ${this.restarts} restarts, ${then}: ${messageOf(error)}`, error);
     await this.#windDown({ reason: 'given_up', error, escalate });
     return 'stop';

@@ -5,6 +5,7 @@
 import type { Clock } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
+import type { Meters } from './meters.ts';
 import type { DeadLetter, DeadLetterReason } from './types.ts';
 
 const WINDOW_MS = 10_000;
@@ -23,6 +24,7 @@ const USUAL_AT_THE_END: ReadonlySet<DeadLetterReason> = new Set([
 export class DeadLetters {
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #meters: Meters;
   readonly #listener: ((letter: DeadLetter) => void) | undefined;
   #count = 0;
   #windowStartMs = Number.NEGATIVE_INFINITY;
@@ -30,9 +32,15 @@ export class DeadLetters {
   #unlogged = 0;
   #ending = false;
 
-  constructor(clock: Clock, logger: Logger, listener: ((letter: DeadLetter) => void) | undefined) {
+  constructor(
+    clock: Clock,
+    logger: Logger,
+    meters: Meters,
+    listener: ((letter: DeadLetter) => void) | undefined,
+  ) {
     this.#clock = clock;
     this.#logger = logger;
+    this.#meters = meters;
     this.#listener = listener;
   }
 
@@ -42,6 +50,7 @@ export class DeadLetters {
 
   add(letter: DeadLetter): void {
     this.#count += 1;
+    this.#meters.deadLetter(letter.reason);
     this.#log(letter);
     try {
       this.#listener?.(letter);

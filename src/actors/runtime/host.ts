@@ -1,6 +1,7 @@
 import type { Clock } from '../../kernel/clock.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { Branches } from './branches.ts';
+import type { Meters } from './meters.ts';
 import type { PostOffice } from './post-office.ts';
 import type { Resident } from './resident.ts';
 import type { MailboxLimit, RestartPolicy } from './types.ts';
@@ -23,6 +24,7 @@ export interface Host {
   /** The nact parents of actors without a parent. */
   readonly branches: Branches;
   readonly post: PostOffice;
+  readonly meters: Meters;
 
   nextIncarnation(): number;
   /** Makes a path known. Throws when the name is unfit or taken, or the system has stopped. */

@@ -3,6 +3,7 @@
  * and what is in hand (start, a handler, `stopped`), of which there is at most one at any time.
  */
 import { DlgforgeError, InvariantError } from '../../kernel/errors.ts';
+import type { Histogram } from '../../kernel/metrics.ts';
 import { BehaviourContext } from './context.ts';
 import type { Host } from './host.ts';
 import type { Resident } from './resident.ts';
@@ -18,10 +19,13 @@ export class Life {
   readonly #host: Host;
   readonly #definition: ActorDefinition<unknown>;
   readonly #context: BehaviourContext<unknown>;
+  /** Null when nobody will look. */
+  readonly #seconds: Histogram | null;
   #behaviour: Behaviour<unknown> | null = null;
   #abandon: ((error: DlgforgeError) => void) | null = null;
 
-  constructor(host: Host, cell: Resident) {
+  constructor(host: Host, cell: Resident, seconds: Histogram | null) {
+    this.#seconds = seconds;
     this.#path = cell.ref.path;
     this.#host = host;
     this.#definition = cell.definition;
@@ -37,6 +41,18 @@ export class Life {
   }
 
   receive(message: unknown): void | Promise<void> {
+    return this.#seconds === null ? this.#handle(message) : this.#handleTimed(message, this.#seconds);
+  }
+
+  #handleTimed(message: unknown, seconds: Histogram): void | Promise<void> {
+    const startedMs = performance.now();
+    const handled = this.#handle(message);
+    if (handled !== undefined)
+      return handled.finally(() => seconds.observe((performance.now() - startedMs) / 1000));
+    seconds.observe((performance.now() - startedMs) / 1000);
+  }
+
+  #handle(message: unknown): void | Promise<void> {
     if (this.#behaviour === null)
       throw new InvariantError(`invariant broken: ${this.#path} has no behaviour`);
     this.handlingSinceMs = this.#host.clock.now();

@@ -14,6 +14,7 @@ import type { TransportEndpoint } from '../../ports/transport.ts';
 import { type Asked, PendingAsks, type ReceivedAsk, ReceivedAsks } from './asks.ts';
 import { DeadLetters } from './dead-letters.ts';
 import { jsonCopy } from './json-copy.ts';
+import type { Meters } from './meters.ts';
 import { stoppedError, tooManyAsks, undeliverable } from './refusals.ts';
 import { type Inside, RemoteDoor } from './remote-door.ts';
 import type { Resident } from './resident.ts';
@@ -31,6 +32,7 @@ export interface PostOfficeOptions {
   readonly node: string;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly meters: Meters;
   readonly askTimeoutMs: number;
   readonly strictMessages: boolean;
   readonly onDeadLetter: ((letter: DeadLetter) => void) | undefined;
@@ -48,13 +50,17 @@ export class PostOffice implements Inside {
   #closed = false;
 
   constructor(options: PostOfficeOptions) {
-    const { node, clock, logger, onDeadLetter } = options;
+    const { node, clock, logger, meters, onDeadLetter } = options;
     this.node = node;
     this.logger = logger;
     this.#options = options;
-    this.#deadLetters = new DeadLetters(clock, logger, onDeadLetter);
+    this.#deadLetters = new DeadLetters(clock, logger, meters, onDeadLetter);
     this.#received = new ReceivedAsks(clock);
-    this.#pending = new PendingAsks(clock, (correlation) => this.#received.settle(correlation));
+    this.#pending = new PendingAsks(
+      clock,
+      (correlation) => this.#received.settle(correlation),
+      meters.asksTimedOut,
+    );
   }
 
   get deadLetterCount(): number {
@@ -63,6 +69,10 @@ export class PostOffice implements Inside {
 
   get refusedEnvelopeCount(): number {
     return this.#remote?.refusedCount ?? 0;
+  }
+
+  get refusedBySender(): ReadonlyMap<string, number> {
+    return this.#remote?.refusedBySender ?? new Map();
   }
 
   get pendingAskCount(): number {
