@@ -8,6 +8,8 @@ import { DlgforgeError, isDlgforgeError, messageOf } from '../../kernel/errors.t
 import type { Envelope } from '../../ports/transport.ts';
 
 export const ENVELOPE_VERSION = 1;
+/** So that the nodes of a cluster can be replaced by those of the next version, one after another. */
+const VERSION_STEPS_MAX = 1;
 
 const KINDS: ReadonlySet<unknown> = new Set<Envelope['kind']>([
   'tell',
@@ -34,7 +36,7 @@ export type Arrived =
 export function readEnvelope(arrived: unknown): Arrived {
   if (arrived === null || typeof arrived !== 'object') return refused({}, 'it is not an object');
   const fields = arrived as Readonly<Record<string, unknown>>;
-  const known = fields['version'] === ENVELOPE_VERSION || fields['kind'] === 'fail';
+  const known = isSpoken(fields['version']) || fields['kind'] === 'fail';
   if (!known)
     return refused(
       fields,
@@ -42,6 +44,10 @@ export function readEnvelope(arrived: unknown): Arrived {
     );
   const fault = faultOf(fields);
   return fault === null ? { type: 'accepted', envelope: arrived as Envelope } : refused(fields, fault);
+}
+
+function isSpoken(version: unknown): boolean {
+  return Number.isInteger(version) && Math.abs(Number(version) - ENVELOPE_VERSION) <= VERSION_STEPS_MAX;
 }
 
 function faultOf(fields: Readonly<Record<string, unknown>>): string | null {

@@ -15,6 +15,9 @@ import { ENVELOPE_VERSION, faultBody, faultFrom, readEnvelope } from './envelope
 import type { ActorRef, ReplyTo, Terminated } from './types.ts';
 
 const WATCHES_PER_NODE_MAX = 10_000;
+/** Nodes whose refused envelopes are counted apart; those of the rest are counted together. */
+const REFUSED_NODES_MAX = 1_000;
+const OTHERS = 'others';
 
 /** What the door needs of the system behind it. */
 export interface Inside {
@@ -41,7 +44,7 @@ export class RemoteDoor {
   readonly #outgoing = new Map<string, OutgoingWatch>();
   /** By watching node, then by correlation: the release of the watch on our actor. */
   readonly #incoming = new Map<string, Map<string, () => void>>();
-  readonly #refusedNodes = new Set<string>();
+  readonly #refused = new Map<string, number>();
   #endpoint: TransportEndpoint | null = null;
   #refusedCount = 0;
 
@@ -51,6 +54,11 @@ export class RemoteDoor {
 
   get refusedCount(): number {
     return this.#refusedCount;
+  }
+
+  /** By the node that they said they were from. */
+  get refusedBySender(): ReadonlyMap<string, number> {
+    return this.#refused;
   }
 
   open(endpoint: TransportEndpoint): void {
@@ -206,9 +214,12 @@ export class RemoteDoor {
 
   #refuse(from: string | null, why: string): void {
     this.#refusedCount += 1;
-    const sender = from ?? 'unknown';
-    if (this.#refusedNodes.has(sender)) return;
-    if (this.#refusedNodes.size < WATCHES_PER_NODE_MAX) this.#refusedNodes.add(sender);
+    const named = from ?? 'unknown';
+    const hasRoom = this.#refused.has(named) || this.#refused.size < REFUSED_NODES_MAX;
+    const sender = hasRoom ? named : OTHERS;
+    const before = this.#refused.get(sender) ?? 0;
+    this.#refused.set(sender, before + 1);
+    if (before > 0) return;
     const text = `[remote] refused an envelope of node ${sender}: ${why}; more of this node's are only counted`;
     this.#inside.logger.log('warn', 'actors', text);
   }
