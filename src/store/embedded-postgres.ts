@@ -1,5 +1,6 @@
 /**
- * The embedded database: a real Postgres server on a folder of the project, reached by a Unix socket only.
+ * The embedded database: a real Postgres server on a folder of the project, reached by a Unix socket, and by TCP
+ * from other machines where somebody asks for that.
  * Owns the folder, the server process while nobody else does, and this process's presence in it.
  *
  * Invariants:
@@ -10,12 +11,13 @@
  * - E3 Whoever has entered is never stopped under: entering and stopping exclude each other by a lock in
  *   the database (see `presence.ts`); who comes at the wrong moment starts the server again.
  * - E4 The folder is whole or not there.
+ * - E5 It listens by TCP only where it was asked to, and behind a password (see `tcp-listen.ts`).
  */
 import { closeSync, mkdirSync, openSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientConfig } from 'pg';
-import { DlgforgeError } from '../kernel/errors.ts';
+import { DlgforgeError, invariant } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { findServerBinaries, type ServerBinaries } from './embedded/binaries.ts';
 import {
@@ -44,9 +46,22 @@ import {
 } from './embedded/postmaster.ts';
 import { Presence } from './embedded/presence.ts';
 import { beginLog, readLog } from './embedded/server-log.ts';
-import { SERVER_SETTINGS } from './embedded/settings.ts';
+import { NODE_USER, prepareNodeRole } from './embedded/node-role.ts';
+import { serverArguments } from './embedded/settings.ts';
 import { isBusy, serverFault } from './embedded/server-fault.ts';
+import {
+  askToListen,
+  checkListen,
+  type EmbeddedListen,
+  freePort,
+  stopAskingToListen,
+  type TcpPlace,
+  wantedPlace,
+  writeAccessFile,
+} from './embedded/tcp-listen.ts';
 import { isTransient, reasonOf } from './postgres/faults.ts';
+
+export type { EmbeddedListen } from './embedded/tcp-listen.ts';
 
 export interface EmbeddedPostgresOptions {
   /** The project's state folder; the database is `postgres` below it. */
@@ -56,13 +71,18 @@ export interface EmbeddedPostgresOptions {
   readonly logger: Logger;
   /** Longest wait for a server that starts or recovers. @default 120 000 */
   readonly startTimeoutMs?: number;
+  /** Listens there too, for other machines, for as long as this process is in. @default the socket alone */
+  readonly listen?: EmbeddedListen;
 }
 
+const DATABASE = 'postgres';
 const POLL_MS = 20;
 const STOP_TIMEOUT_MS = 30_000;
 /** A server that says it is ready but has lost its socket (a cleaner of temporary files) is replaced. */
 const SOCKET_LOST_MS = 3_000;
 const KILLED_STARTS_MAX = 3;
+/** Others who are on their way out of a server that has to be started anew are waited for so long. */
+const OTHERS_LEAVE_MS = 2_000;
 
 /** One way in, with what has been seen on it. */
 interface Attempt {
@@ -72,6 +92,8 @@ interface Attempt {
   /** Where the log of the last launch begins. */
   logStart: number;
   noSocketSinceMs: number | null;
+  /** Since when others keep the server from being started anew. */
+  inUseSinceMs: number | null;
   /** Why it has not worked so far. */
   reason: string;
 }
@@ -83,6 +105,8 @@ export class EmbeddedPostgres {
   readonly #options: EmbeddedPostgresOptions;
   #presence: Presence | null = null;
   #address: ClientConfig = {};
+  /** Where this process wants it to listen; null: nowhere, or any free port of `listen.host`. */
+  #place: TcpPlace | null = null;
   #entering: Promise<void> | null = null;
 
   private constructor(options: EmbeddedPostgresOptions, binaries: ServerBinaries) {
@@ -95,6 +119,7 @@ export class EmbeddedPostgres {
 
   /** Enters the server of this folder; makes the database and starts the server when need be. */
   static async open(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
+    if (options.listen !== undefined) checkListen(options.listen);
     const server = new EmbeddedPostgres(options, findServerBinaries());
     await server.ensure();
     return server;
@@ -107,6 +132,31 @@ export class EmbeddedPostgres {
   /** How to connect; may change when the server was started anew. */
   get address(): ClientConfig {
     return this.#address;
+  }
+
+  /** Where other machines reach it, as whom; null when this process did not ask for that. */
+  get tcp(): {
+    readonly host: string;
+    readonly port: number;
+    readonly user: string;
+    readonly database: string;
+  } | null {
+    return this.#place === null ? null : { ...this.#place, user: NODE_USER, database: DATABASE };
+  }
+
+  /**
+   * The DSN for other machines, with the password in it: a secret as a whole (I8). `host` is the name by which
+   * they reach this machine, for a server that listens on all addresses.
+   */
+  dsnForOthers(host?: string): string {
+    invariant(
+      this.tcp !== null && this.#options.listen !== undefined,
+      'the server listens for other machines',
+    );
+    const { port, user, database } = this.tcp;
+    const name = host ?? this.tcp.host;
+    const password = encodeURIComponent(this.#options.listen.password);
+    return `postgres://${user}:${password}@${name.includes(':') ? `[${name}]` : name}:${port}/${database}`;
   }
 
   /** Enters again when the server has gone; costs nothing while this process is in. */
@@ -122,6 +172,7 @@ export class EmbeddedPostgres {
   async leave(): Promise<void> {
     const presence = this.#presence;
     this.#presence = null;
+    if (this.#options.listen !== undefined) stopAskingToListen(this.#dataDir);
     await presence?.leave(() => this.#stop());
   }
 
@@ -132,6 +183,7 @@ export class EmbeddedPostgres {
       launches: 0,
       logStart: beginLog(this.#logFile),
       noSocketSinceMs: null,
+      inUseSinceMs: null,
       reason: 'it did not answer',
     };
     while (!(await this.#step(attempt))) {
@@ -169,9 +221,14 @@ export class EmbeddedPostgres {
     socket: { readonly host: string; readonly port: number },
     attempt: Attempt,
   ): Promise<boolean> {
-    const address = { ...socket, user: SERVER_USER, database: 'postgres' };
+    const address = { ...socket, user: SERVER_USER, database: DATABASE };
     try {
-      this.#presence = await Presence.enter({ ...address, connectionTimeoutMillis: 10_000 });
+      const presence = await Presence.enter({ ...address, connectionTimeoutMillis: 10_000 });
+      if (!(await this.#listensAsAsked(presence))) {
+        await this.#stopToListen(presence, attempt);
+        return false;
+      }
+      this.#presence = presence;
       this.#address = address;
       return true;
     } catch (error) {
@@ -180,6 +237,57 @@ export class EmbeddedPostgres {
       attempt.reason = reasonOf(error);
       return false;
     }
+  }
+
+  /** Also makes ready for other machines a server that does. */
+  async #listensAsAsked(presence: Presence): Promise<boolean> {
+    const { listen } = this.#options;
+    if (listen === undefined) return true;
+    const [now] = await presence.query<TcpPlace>(
+      `SELECT current_setting('listen_addresses') AS host, current_setting('port')::int AS port`,
+    );
+    if (now === undefined || now.host !== listen.host) return false;
+    if (listen.port !== 0 && listen.port !== now.port) return false;
+    this.#place = now;
+    askToListen(this.#dataDir, now);
+    try {
+      await prepareNodeRole((sql) => presence.query(sql), DATABASE, listen.password);
+    } catch (error) {
+      await presence.abandon();
+      throw error;
+    }
+    return true;
+  }
+
+  /** Whoever starts it next, starts it listening. */
+  async #stopToListen(presence: Presence, attempt: Attempt): Promise<void> {
+    await this.#askToListen();
+    let stopped = false;
+    await presence.leave(async () => {
+      await this.#stop();
+      stopped = true;
+    });
+    if (stopped) return;
+    attempt.inUseSinceMs ??= Date.now();
+    if (Date.now() - attempt.inUseSinceMs < OTHERS_LEAVE_MS) return;
+    stopAskingToListen(this.#dataDir);
+    throw new DlgforgeError(
+      'store',
+      `The embedded database in ${this.#dataDir} has to start anew to listen for other machines, and other ` +
+        'processes use it. Let their runs end (dlgforge runs list), then start again, or name a Postgres server ' +
+        'of your own.',
+      { retryable: true },
+    );
+  }
+
+  async #askToListen(): Promise<void> {
+    const { listen } = this.#options;
+    if (listen === undefined) return;
+    this.#place ??= {
+      host: listen.host,
+      port: listen.port === 0 ? await freePort(listen.host) : listen.port,
+    };
+    askToListen(this.#dataDir, this.#place);
   }
 
   async #launch(): Promise<StartedServer> {
@@ -191,12 +299,13 @@ export class EmbeddedPostgres {
     const way = firstWorkingWay(waysToServe(owner), this.#binaries.postgres, dirname(this.#dataDir));
     takeOver(this.#dataDir, way);
     const socketDir = makeSocketDir(this.#dataDir, way, this.#options.runtimeDir);
-    const settings = { ...SERVER_SETTINGS, unix_socket_directories: socketDir };
-    const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    await this.#askToListen();
+    writeAccessFile(this.#dataDir);
+    const args = serverArguments(this.#dataDir, socketDir, wantedPlace(this.#dataDir));
     const log = openSync(this.#logFile, 'a', 0o600);
     try {
       const lockFile = join(this.#dataDir, 'PG_VERSION');
-      return startServer(way, this.#binaries.postgres, ['-D', this.#dataDir, ...args], lockFile, log);
+      return startServer(way, this.#binaries.postgres, args, lockFile, log);
     } finally {
       closeSync(log);
     }

@@ -13,9 +13,9 @@ const LOCK = LOCK_KEYS.join(', ');
 const HOLDERS = `SELECT count(*) FILTER (WHERE granted AND mode = 'ShareLock')::int AS present,
     count(*) FILTER (WHERE NOT granted)::int AS arriving
   FROM pg_locks WHERE locktype = 'advisory' AND classid = ${LOCK_KEYS[0]} AND objid = ${LOCK_KEYS[1]}`;
-/** Sessions of other programs, such as a person's psql. */
+/** Sessions of other programs, such as a person's psql; not who only knocks. */
 const GUESTS = `SELECT count(*)::int AS guests FROM pg_stat_activity
-  WHERE backend_type = 'client backend' AND application_name <> '${APPLICATION_NAME}'`;
+  WHERE backend_type = 'client backend' AND usename IS NOT NULL AND application_name <> '${APPLICATION_NAME}'`;
 
 export class Presence {
   readonly #client: Client;
@@ -60,18 +60,23 @@ export class Presence {
     }
   }
 
-  async #isLast(): Promise<boolean> {
-    await this.#client.query(`SELECT pg_advisory_unlock_shared(${LOCK})`);
-    const tried = await this.#client.query<{ ok: boolean }>(`SELECT pg_try_advisory_lock(${LOCK}) AS ok`);
-    // Not got: somebody is in, or another one is just leaving and has the lock to decide about the end.
-    if (tried.rows[0]?.ok !== true) return false;
-    const { arriving } = await this.#one<{ arriving: number }>(HOLDERS);
-    const { guests } = await this.#one<{ guests: number }>(GUESTS);
-    return arriving === 0 && guests === 0;
+  /** Goes away without looking back: after an error nobody knows what state the connection is in. */
+  async abandon(): Promise<void> {
+    await this.#client.end();
   }
 
-  async #one<T extends QueryResultRow>(sql: string): Promise<T> {
+  async query<T extends QueryResultRow>(sql: string): Promise<T[]> {
     const { rows } = await this.#client.query<T>(sql);
-    return rows[0] as T;
+    return rows;
+  }
+
+  async #isLast(): Promise<boolean> {
+    await this.#client.query(`SELECT pg_advisory_unlock_shared(${LOCK})`);
+    const [tried] = await this.query<{ ok: boolean }>(`SELECT pg_try_advisory_lock(${LOCK}) AS ok`);
+    // Not got: somebody is in, or another one is just leaving and has the lock to decide about the end.
+    if (tried?.ok !== true) return false;
+    const [holders] = await this.query<{ arriving: number }>(HOLDERS);
+    const [others] = await this.query<{ guests: number }>(GUESTS);
+    return holders?.arriving === 0 && others?.guests === 0;
   }
 }

@@ -41,6 +41,12 @@ const FAULTS: readonly Fault[] = [
       'made it, or move the folder away to begin a new one.',
   },
   {
+    pattern: /could not create any TCP\/IP sockets/,
+    text: () =>
+      'The embedded database cannot listen for other machines: the port is taken, or this machine does not have ' +
+      'the address. Choose another port or address.',
+  },
+  {
     pattern: /error while loading shared libraries|Library not loaded/,
     text: (_folder, packageName) =>
       `The embedded Postgres is not completely installed. Run: npm rebuild ${packageName} ` +
