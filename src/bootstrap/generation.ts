@@ -104,13 +104,18 @@ export function startGeneration(options: GenerationOptions): Generation {
   const router = system.spawn(
     'endpoint-router',
     endpointRouter({
-      endpoints: port.endpoints,
-      strategy: options.strategy,
-      roleStrategies: options.roleStrategies,
+      runs: [
+        {
+          runId: options.runId,
+          endpoints: port.endpoints,
+          strategy: options.strategy,
+          roleStrategies: options.roleStrategies,
+        },
+      ],
     }),
   );
   const calls = createModelCalls({
-    router: createRouterClient({ messenger: system, router, name: NODE }),
+    router: createRouterClient({ messenger: system, router, runId: options.runId, name: NODE }),
     port,
     clock,
     logger,

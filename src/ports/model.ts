@@ -4,6 +4,11 @@ import type { ModelAnswer, ModelRequest, Role } from '../dialogue/chat.ts';
 export interface EndpointSpec {
   /** Unique in a run. */
   readonly name: string;
+  /**
+   * The server and the model behind it, equal in every run that uses the same: their limit, rate limits and
+   * health are one. No secrets. @default the name
+   */
+  readonly identity?: string;
   readonly roles: readonly Role[];
   /** Relative share of traffic; > 0. */
   readonly weight: number;

@@ -1,6 +1,3 @@
-import type { Role } from '../../dialogue/chat.ts';
-import type { EndpointSpec } from '../../ports/model.ts';
-
 /** What the holder of a permit tells about the endpoint when it gives the permit back. */
 export type PermitOutcome =
   /** A response to this request, be it a refusal of the request. */
@@ -10,13 +7,6 @@ export type PermitOutcome =
   | { readonly type: 'unusable'; readonly reason: string; readonly status: number }
   /** Nothing is known: cancelled, or the holder died. */
   | { readonly type: 'abandoned' };
-
-/** Why nobody's requests of a role are answered here. */
-export interface Unusable {
-  readonly reason: string;
-  readonly status: number;
-  readonly untilMs: number;
-}
 
 type Health =
   | { readonly type: 'closed' }
@@ -32,13 +22,13 @@ const FAILURES_UNTRUSTED = 2;
 const FAILURES_TRUSTED = 5;
 const OPEN_MIN_MS = 1_000;
 const OPEN_MAX_MS = 30_000;
-/** A wrong key or model is asked again after this, in case that a person has acted. */
-const UNUSABLE_MS = 300_000;
 
 /**
- * Owns what the router knows about one endpoint: its load, its concurrency limit, its health.
+ * Owns what the router knows about one server and model, whichever runs use it: its load, its concurrency
+ * limit, its health.
  *
- * 1. At most `maxInFlight` permits are out (I7), whatever the limit and the health say.
+ * 1. Nothing is granted while `maxInFlight` permits are out (I7), whatever the limit and the health say.
+ *    More may be out only when the maximum has just been lowered, or another router granted them.
  * 2. The limit falls by a quarter on a rate limit, once per round trip: a request sent before the
  *    last cut says nothing about the limit after it. It rises by one per round trip of successes,
  *    and while the endpoint proves itself by one per success.
@@ -46,13 +36,11 @@ const UNUSABLE_MS = 300_000;
  *    endpoint that comes back starts with one request.
  */
 export class EndpointState {
-  readonly spec: EndpointSpec;
+  readonly identity: string;
   inFlight = 0;
-  /** Round robin in virtual time: grows by 1/weight with every grant, and the smallest is next. */
-  share = 0;
   /** Number of the newest grant; ties go to the one that has waited longest. */
   lastGrant = 0;
-  readonly unusable = new Map<Role, Unusable>();
+  #maxInFlight: number;
   #limit: number;
   #proving: boolean;
   #successes = 0;
@@ -69,10 +57,18 @@ export class EndpointState {
   #changedMs = 0;
 
   /** `cautious` starts small: worth it where other endpoints can take the traffic meanwhile. */
-  constructor(spec: EndpointSpec, cautious: boolean) {
-    this.spec = spec;
+  constructor(identity: string, maxInFlight: number, cautious: boolean) {
+    this.identity = identity;
+    this.#maxInFlight = maxInFlight;
     this.#proving = cautious;
-    this.#limit = cautious ? Math.min(CAUTIOUS_START, spec.maxInFlight) : spec.maxInFlight;
+    this.#limit = cautious ? Math.min(CAUTIOUS_START, maxInFlight) : maxInFlight;
+  }
+
+  /** Hard limit of requests in flight; the limit in use follows it where nothing else has lowered it. */
+  set maxInFlight(maxInFlight: number) {
+    const isFree = this.#limit === this.#maxInFlight && !this.#proving;
+    this.#maxInFlight = maxInFlight;
+    this.#limit = isFree ? maxInFlight : Math.min(this.#limit, maxInFlight);
   }
 
   /** Share of what it may take now that would be in use with one more request. */
@@ -80,19 +76,13 @@ export class EndpointState {
     return (this.inFlight + 1) / Math.max(1, Math.floor(this.#limit));
   }
 
-  /** Requests per weight with one more; failures make it worse, so that failing fast attracts nothing. */
+  /** Requests with one more; failures make it worse, so that failing fast attracts nothing. */
   get pressure(): number {
-    return ((this.inFlight + 1) * (1 + this.#failures)) / this.spec.weight;
-  }
-
-  serves(role: Role, nowMs: number): boolean {
-    if (!this.spec.roles.includes(role)) return false;
-    const unusable = this.unusable.get(role);
-    return unusable === undefined || nowMs >= unusable.untilMs;
+    return (this.inFlight + 1) * (1 + this.#failures);
   }
 
   hasRoom(nowMs: number): boolean {
-    if (this.inFlight >= this.spec.maxInFlight || nowMs < this.#pausedUntilMs) return false;
+    if (this.inFlight >= this.#maxInFlight || nowMs < this.#pausedUntilMs) return false;
     if (this.#health.type === 'closed') return this.inFlight < Math.floor(this.#limit);
     return this.#health.type === 'open' && nowMs >= this.#health.untilMs;
   }
@@ -108,24 +98,22 @@ export class EndpointState {
     return this.#pausedUntilMs > nowMs ? this.#pausedUntilMs : null;
   }
 
-  /**
-   * Counts a grant at virtual time `virtual` and gives back the virtual time that it starts at, so
-   * that an endpoint that was away does not catch up on what it missed (start-time fair queueing,
-   * Goyal, Vin and Cheng 1996).
-   */
-  granted(grant: number, virtual: number, nowMs: number): number {
+  /** Counts a permit that goes out. */
+  granted(grant: number, nowMs: number): void {
+    this.adopted(nowMs);
+    this.lastGrant = grant;
+    if (this.#health.type === 'open') this.#health = { type: 'probing', grant };
+  }
+
+  /** Counts a permit that another router has granted: it is out, whatever the limits say. */
+  adopted(nowMs: number): void {
     this.#account(nowMs);
     this.#firstGrantMs ??= nowMs;
     this.inFlight += 1;
-    this.lastGrant = grant;
-    const start = Math.max(this.share, virtual);
-    this.share = start + 1 / this.spec.weight;
-    if (this.#health.type === 'open') this.#health = { type: 'probing', grant };
-    return start;
   }
 
   /** A permit of `grant` came back; `newestGrant` is the number of the newest of all grants. */
-  released(grant: number, newestGrant: number, outcome: PermitOutcome, role: Role, nowMs: number): void {
+  released(grant: number, newestGrant: number, outcome: PermitOutcome, nowMs: number): void {
     this.#account(nowMs);
     const inFlightBefore = this.inFlight;
     this.inFlight -= 1;
@@ -140,11 +128,6 @@ export class EndpointState {
         this.#pause(outcome.retryAfterMs, nowMs);
         return this.#failedOnce(probe, nowMs);
       case 'unusable':
-        this.unusable.set(role, {
-          reason: outcome.reason,
-          status: outcome.status,
-          untilMs: nowMs + UNUSABLE_MS,
-        });
         if (probe) this.#readmit();
         return;
       case 'abandoned':
@@ -152,17 +135,17 @@ export class EndpointState {
     }
   }
 
-  stats(nowMs: number): EndpointStats {
+  stats(nowMs: number): EndpointLoad {
     this.#account(nowMs);
     const elapsedMs = this.#firstGrantMs === null ? 0 : nowMs - this.#firstGrantMs;
     const averageInFlight = elapsedMs <= 0 ? 0 : this.#busyMs / elapsedMs;
     return {
-      endpoint: this.spec.name,
+      identity: this.identity,
       inFlight: this.inFlight,
       limit: Math.floor(this.#limit),
-      maxInFlight: this.spec.maxInFlight,
+      maxInFlight: this.#maxInFlight,
       averageInFlight,
-      saturation: averageInFlight / this.spec.maxInFlight,
+      saturation: averageInFlight / this.#maxInFlight,
       answered: this.#answered,
       failed: this.#failed,
       rateLimited: this.#rateLimited,
@@ -180,7 +163,7 @@ export class EndpointState {
     this.#failures = 0;
     if (this.#health.type !== 'closed') return this.#readmit();
     this.#successes += 1;
-    const max = this.spec.maxInFlight;
+    const max = this.#maxInFlight;
     if (this.#proving) this.#limit += 1;
     // A limit that is not being used says nothing about what the endpoint could take.
     else if (inFlightBefore * 2 >= this.#limit) this.#limit += 1 / this.#limit;
@@ -233,8 +216,9 @@ export class EndpointState {
   }
 }
 
-export interface EndpointStats {
-  readonly endpoint: string;
+export interface EndpointLoad {
+  /** Server and model, without secrets. */
+  readonly identity: string;
   readonly inFlight: number;
   /** What the endpoint is given at present; at most `maxInFlight`. */
   readonly limit: number;
@@ -247,4 +231,14 @@ export interface EndpointStats {
   readonly failed: number;
   readonly rateLimited: number;
   readonly state: 'open_for_traffic' | 'paused' | 'sick';
+}
+
+/** The figures of an endpoint over all runs, under the name that a run has for it. */
+export interface EndpointStats extends EndpointLoad {
+  /** Its name in the run that was asked for, else in the first that uses it. */
+  readonly endpoint: string;
+  /** Requests that wait and may go to it. */
+  readonly waiting: number;
+  /** Runs that use it. */
+  readonly runs: number;
 }

@@ -104,10 +104,16 @@ class Calls implements ModelCalls {
     const { port, router } = this.#options;
     let told: PermitOutcome = { type: 'abandoned' };
     let outcome: AttemptOutcome;
-    this.#counters.attempted();
+    const using = router.use(ticket, options.signal);
     try {
-      outcome = await port.attempt(endpoint, request, options.signal);
+      if (using === null) return null;
+      this.#counters.attempted();
+      outcome = await port.attempt(endpoint, request, using);
       told = permitOutcome(outcome);
+    } catch (error) {
+      if (options.signal.aborted || using?.aborted !== true) throw error;
+      this.#warn(`[llm] ${endpoint} is asked again: this node lost contact with the cluster's router (I7)`);
+      return null;
     } finally {
       router.release(ticket, told);
     }

@@ -1,18 +1,43 @@
 import type { Role } from '../../dialogue/chat.ts';
+import type { EndpointSpec } from '../../ports/model.ts';
+import type { Strategy } from './choose.ts';
 
-/** A wish to send one request to an endpoint. */
+/** A run and where its requests may go. Plain JSON. */
+export interface RunRegistration {
+  readonly runId: string;
+  readonly endpoints: readonly EndpointSpec[];
+  /** @default 'weighted_least_inflight' */
+  readonly strategy?: Strategy;
+  /** A role's own strategy. */
+  readonly roleStrategies?: Partial<Record<Role, Strategy>>;
+}
+
+/** A wish to send one request to an endpoint of a run. */
 export interface PermitRequest {
   /** Unique; names the request until its permit is released. */
   readonly ticket: string;
+  readonly runId: string;
   readonly role: Role;
   readonly conversation: string;
-  /** Smaller goes first. */
+  /** Smaller goes first, within the run. */
   readonly priority: number;
   /** Rejected when no permit was to be had until then. */
   readonly deadlineAtMs: number;
   /** A permit that is not back after this long is taken back: its holder is gone. */
   readonly leaseMs: number;
   readonly avoid: string | null;
+}
+
+/** A permit that an earlier router has granted and that is still out. */
+export interface HeldPermit {
+  readonly ticket: string;
+  readonly runId: string;
+  /** Name in the run. */
+  readonly endpoint: string;
+  readonly identity: string;
+  readonly role: Role;
+  /** What is left of its lease. */
+  readonly leaseMs: number;
 }
 
 export type Rejection =
@@ -24,5 +49,24 @@ export type Rejection =
   | { readonly type: 'cancelled' };
 
 export type Decision =
-  | { readonly type: 'granted'; readonly ticket: string; readonly endpoint: string }
+  | {
+      readonly type: 'granted';
+      readonly ticket: string;
+      readonly endpoint: string;
+      /** Server and model. */
+      readonly identity: string;
+    }
   | { readonly type: 'rejected'; readonly ticket: string; readonly rejection: Rejection };
+
+export const granted = (ticket: string, endpoint: string, identity: string): Decision => ({
+  type: 'granted',
+  ticket,
+  endpoint,
+  identity,
+});
+
+export const rejected = (ticket: string, rejection: Rejection): Decision => ({
+  type: 'rejected',
+  ticket,
+  rejection,
+});

@@ -1,108 +1,171 @@
-import type { Role } from '../../dialogue/chat.ts';
+import { type Role, ROLES } from '../../dialogue/chat.ts';
 import type { EndpointSpec } from '../../ports/model.ts';
-import { choose, type Strategy } from './choose.ts';
-import { EndpointState, type EndpointStats, type PermitOutcome, type Unusable } from './endpoint-state.ts';
-import { Heap, type HeapEntry } from './heap.ts';
-import type { Decision, PermitRequest, Rejection } from './permits.ts';
+import { EndedTickets } from './ended-tickets.ts';
+import { EndpointRegistry } from './endpoint-registry.ts';
+import type { EndpointStats, PermitOutcome } from './endpoint-state.ts';
+import { Heap } from './heap.ts';
+import {
+  type Decision,
+  granted,
+  type HeldPermit,
+  type PermitRequest,
+  rejected,
+  type Rejection,
+  type RunRegistration,
+} from './permits.ts';
+import { type Match, PoolRun, type Previous, type Ticket, type Timer } from './pool-run.ts';
+import type { RunEndpoint } from './run-endpoint.ts';
 
 /**
- * The permits of all endpoints: who may send a request where, and who waits. No clock, no I/O: time
- * is handed in, decisions come back.
+ * The permits of all runs and endpoints: who may send a request where, and who waits. No clock, no I/O:
+ * time is handed in, decisions come back.
  *
- * Owns the endpoint states, the queues and every ticket that is waiting or holds a permit.
- * 1. An endpoint never has more permits out than its `maxInFlight` (I7).
- * 2. A ticket that was asked for is granted once or rejected once, unless it is cancelled first;
- *    asking again for a ticket that waits or holds changes nothing.
- * 3. Among the waiting that an endpoint can serve, the smallest priority goes first, then the oldest.
- * 4. Everything is bounded: the queue by `queueCapacity`, a permit by its lease, a wait by its
- *    deadline, the memory of conversations by `AFFINITY_CAPACITY` (I9).
+ * Owns the runs with their queues, the endpoint states, and every ticket that waits or holds a permit.
+ * 1. An endpoint never gets a request while its `maxInFlight` are out, over all runs (I7), and none at all
+ *    while `mayGrant` says no.
+ * 2. A ticket that was asked for is granted once or rejected once, unless it is cancelled first; asking
+ *    again changes nothing and is told the same, also when it has ended a moment ago.
+ * 3. The run that has been granted nothing for longest goes first, of those that an endpoint can serve;
+ *    within a run the smallest priority, then the oldest.
+ * 4. Everything is bounded: the runs and their endpoints, a run's queue by `queueCapacity`, a permit by its
+ *    lease, a wait by its deadline, the memory of conversations by `AFFINITY_CAPACITY` (I9).
  */
 export interface PoolOptions {
-  readonly endpoints: readonly EndpointSpec[];
-  /** @default 'weighted_least_inflight' */
-  readonly strategy?: Strategy;
-  /** A role's own strategy. */
-  readonly roleStrategies?: Partial<Record<Role, Strategy>>;
-  /** Waiting requests, all roles together. @default 100 000 */
+  /** Runs that are there from the start. */
+  readonly runs?: readonly RunRegistration[];
+  /** Waiting requests of one run, all roles together. @default 100 000 */
   readonly queueCapacity?: number;
-}
-
-interface Ticket {
-  readonly request: PermitRequest;
-  readonly order: number;
-  /** Null while it waits. */
-  permit: { readonly endpoint: EndpointState; readonly grant: number } | null;
-  queued: HeapEntry<Ticket> | null;
-  timer: HeapEntry<Timer>;
-}
-
-interface Timer {
-  readonly atMs: number;
-  readonly ticket: string;
+  /** Asked before anything is granted. @default always */
+  readonly mayGrant?: (nowMs: number) => boolean;
 }
 
 const QUEUE_CAPACITY = 100_000;
 const AFFINITY_CAPACITY = 100_000;
+const RUNS_MAX = 1_000;
+/** While nothing may be granted, it is asked again after this. */
+const GATE_POLL_MS = 200;
 const NONE: readonly Decision[] = [];
+const CANCELLED: Rejection = { type: 'cancelled' };
 
 export class Pool {
-  readonly #endpoints: readonly EndpointState[];
   readonly #options: PoolOptions;
-  readonly #queues = new Map<Role, Heap<Ticket>>();
+  readonly #registry = new EndpointRegistry();
+  /** The run that was granted a permit last is the last. */
+  readonly #runs = new Map<string, PoolRun>();
   readonly #timers = new Heap<Timer>((a, b) => a.atMs < b.atMs);
   readonly #tickets = new Map<string, Ticket>();
+  readonly #ended = new EndedTickets();
   /** The endpoint that served a conversation's role last; the one not used for longest is forgotten. */
-  readonly #served = new Map<string, EndpointState>();
+  readonly #served = new Map<string, RunEndpoint>();
+  readonly #previous: Previous = (request) => this.#served.get(affinityKey(request)) ?? null;
   #waiting = 0;
   #orders = 0;
   #grants = 0;
-  /** Virtual time of round robin. */
-  #virtual = 0;
 
-  constructor(options: PoolOptions) {
+  constructor(options: PoolOptions = {}) {
     this.#options = options;
-    const alternatives = (spec: EndpointSpec): boolean =>
-      options.endpoints.some(
-        (other) => other !== spec && other.roles.some((role) => spec.roles.includes(role)),
-      );
-    this.#endpoints = options.endpoints.map((spec) => new EndpointState(spec, alternatives(spec)));
+    for (const run of options.runs ?? []) this.#run(run.runId)?.register(run);
   }
 
   get waitingCount(): number {
     return this.#waiting;
   }
 
+  /** Whether a ticket waits or holds a permit. */
+  knows(ticket: string): boolean {
+    return this.#tickets.has(ticket);
+  }
+
+  /** A run's endpoints are these from now on. Idempotent. */
+  register(run: RunRegistration, nowMs: number): readonly Decision[] {
+    return this.#changed(run.runId, nowMs, (known) => known.register(run));
+  }
+
+  /** A run has ended: what waits is cancelled, what is out still counts until it comes back. */
+  unregister(runId: string, nowMs: number): readonly Decision[] {
+    const run = this.#runs.get(runId);
+    if (run === undefined) return NONE;
+    const decisions = this.#rejectWaiting(run, null, CANCELLED);
+    run.close();
+    this.#runs.delete(runId);
+    return [...decisions, ...this.#drain(nowMs)];
+  }
+
+  addEndpoint(runId: string, spec: EndpointSpec, nowMs: number): readonly Decision[] {
+    return this.#changed(runId, nowMs, (run) => run.add(spec));
+  }
+
+  /** It finishes what is in flight and takes no more; who could only go there waits for another. */
+  drainEndpoint(runId: string, name: string, nowMs: number): readonly Decision[] {
+    return this.#changed(runId, nowMs, (run) => run.drain(name));
+  }
+
+  removeEndpoint(runId: string, name: string, nowMs: number): readonly Decision[] {
+    return this.#changed(runId, nowMs, (run) => run.remove(name));
+  }
+
+  /** Counts a permit that an earlier router granted. One that has come back already changes nothing. */
+  adopt(permit: HeldPermit, nowMs: number): void {
+    const { ticket: name, endpoint, identity, leaseMs, runId, role } = permit;
+    if (this.#tickets.has(name) || this.#ended.get(name) !== undefined) return;
+    const state = this.#registry.adopt(identity);
+    this.#grants += 1;
+    state.adopted(nowMs);
+    this.#tickets.set(name, {
+      request: {
+        ticket: name,
+        runId,
+        role,
+        leaseMs,
+        conversation: '',
+        priority: 0,
+        deadlineAtMs: nowMs,
+        avoid: null,
+      },
+      order: 0,
+      permit: { endpoint, state, grant: this.#grants },
+      queued: null,
+      timer: this.#timers.push({ atMs: nowMs + leaseMs, ticket: name }),
+    });
+  }
+
   acquire(request: PermitRequest, nowMs: number): readonly Decision[] {
-    const known = this.#tickets.get(request.ticket);
-    if (known !== undefined) return known.permit === null ? NONE : [granted(known, known.permit.endpoint)];
-    const impossible = this.#impossible(request.role, nowMs);
-    if (impossible !== null) return [rejected(request.ticket, impossible)];
-    if (this.#waiting >= (this.#options.queueCapacity ?? QUEUE_CAPACITY))
-      return [rejected(request.ticket, { type: 'queue_full' })];
-    this.#enqueue(request);
+    const { ticket, runId, role } = request;
+    const known = this.#tickets.get(ticket);
+    if (known !== undefined) {
+      const { permit } = known;
+      return permit === null ? NONE : [granted(ticket, permit.endpoint, permit.state.identity)];
+    }
+    const ending = this.#ended.get(ticket);
+    if (ending !== undefined) return [rejected(ticket, ending)];
+    const run = this.#run(runId);
+    if (run === null || run.waiting >= (this.#options.queueCapacity ?? QUEUE_CAPACITY))
+      return [this.#rejected(ticket, { type: 'queue_full' })];
+    const impossible = run.impossible(role, nowMs);
+    if (impossible !== null) return [this.#rejected(ticket, impossible)];
+    this.#enqueue(request, run);
     return this.#drain(nowMs);
   }
 
   /** A permit comes back. One that was taken back already changes nothing. */
   release(name: string, outcome: PermitOutcome, nowMs: number): readonly Decision[] {
-    const ticket = this.#tickets.get(name);
-    if (ticket === undefined || ticket.permit === null) return NONE;
-    const { endpoint, grant } = ticket.permit;
-    this.#forget(ticket);
-    endpoint.released(grant, this.#grants, outcome, ticket.request.role, nowMs);
-    const rejections =
-      outcome.type === 'unusable' ? this.#rejectImpossible(ticket.request.role, nowMs) : NONE;
-    const grants = this.#drain(nowMs);
-    return rejections.length === 0 ? grants : [...rejections, ...grants];
+    this.#ended.add(name, CANCELLED);
+    return this.#release(name, outcome, nowMs);
   }
 
-  /** Ends a ticket in whatever state it is. */
+  /** Ends a ticket in whatever state it is, also one that has not arrived yet. */
   cancel(name: string, nowMs: number): readonly Decision[] {
+    this.#ended.add(name, CANCELLED);
+    return this.abandon(name, nowMs);
+  }
+
+  /** Ends a ticket whose holder counts as gone; should the holder be back, the ticket can be asked for again. */
+  abandon(name: string, nowMs: number): readonly Decision[] {
     const ticket = this.#tickets.get(name);
     if (ticket === undefined) return NONE;
-    if (ticket.permit !== null) return this.release(name, { type: 'abandoned' }, nowMs);
+    if (ticket.permit !== null) return this.#release(name, { type: 'abandoned' }, nowMs);
     this.#forget(ticket);
-    return [rejected(name, { type: 'cancelled' })];
+    return [rejected(name, CANCELLED)];
   }
 
   /** What is due at this time: deadlines, leases, ends of pauses. */
@@ -116,13 +179,10 @@ export class Pool {
       const ticket = this.#tickets.get(timer.ticket) as Ticket;
       if (ticket.permit !== null) decisions.push(...this.release(timer.ticket, { type: 'abandoned' }, nowMs));
       else {
+        const { runId, role } = ticket.request;
+        const resumesInMs = this.#runs.get(runId)?.resumesInMs(role, nowMs) ?? null;
         this.#forget(ticket);
-        decisions.push(
-          rejected(timer.ticket, {
-            type: 'deadline',
-            resumesInMs: this.#resumesInMs(ticket.request.role, nowMs),
-          }),
-        );
+        decisions.push(this.#rejected(timer.ticket, { type: 'deadline', resumesInMs }));
       }
     }
     decisions.push(...this.#drain(nowMs));
@@ -133,75 +193,99 @@ export class Pool {
   nextWakeMs(nowMs: number): number | null {
     let wake = this.#timers.peek()?.atMs ?? Number.POSITIVE_INFINITY;
     if (this.#waiting > 0) {
-      for (const endpoint of this.#endpoints) wake = Math.min(wake, endpoint.opensAtMs(nowMs) ?? wake);
+      if (!this.#mayGrant(nowMs)) wake = Math.min(wake, nowMs + GATE_POLL_MS);
+      for (const { state } of this.#registry.entries) wake = Math.min(wake, state.opensAtMs(nowMs) ?? wake);
     }
     return Number.isFinite(wake) ? wake : null;
   }
 
-  stats(nowMs: number): readonly EndpointStats[] {
-    return this.#endpoints.map((endpoint) => endpoint.stats(nowMs));
+  /** Of the endpoints of one run, or of all. */
+  stats(nowMs: number, runId: string | null = null): readonly EndpointStats[] {
+    const rows: EndpointStats[] = [];
+    for (const { state, users } of this.#registry.entries) {
+      const mine = runId === null ? [...users][0] : this.#userOf(runId, users);
+      if (runId !== null && mine === undefined) continue;
+      const waiting = [...this.#runs.values()].reduce((sum, run) => sum + waitingFor(run, users), 0);
+      const endpoint = mine?.spec.name ?? state.identity;
+      rows.push({ endpoint, ...state.stats(nowMs), waiting, runs: users.size });
+    }
+    return rows;
   }
 
-  #enqueue(request: PermitRequest): void {
+  #userOf(runId: string, users: ReadonlySet<RunEndpoint>): RunEndpoint | undefined {
+    const run = this.#runs.get(runId);
+    return [...users].find((user) => run?.endpoint(user.spec.name) === user);
+  }
+
+  #changed(runId: string, nowMs: number, change: (run: PoolRun) => void): readonly Decision[] {
+    const run = this.#run(runId);
+    if (run === null) return NONE;
+    change(run);
+    const rejections = this.#rejectImpossible(run, nowMs);
+    return [...rejections, ...this.#drain(nowMs)];
+  }
+
+  /** Null when there are too many. A run that nobody registered and nothing waits for makes room. */
+  #run(runId: string): PoolRun | null {
+    const known = this.#runs.get(runId);
+    if (known !== undefined) return known;
+    if (this.#runs.size >= RUNS_MAX) {
+      const idle = [...this.#runs.values()].find((run) => !run.isRegistered && run.waiting === 0);
+      if (idle === undefined) return null;
+      this.#runs.delete(idle.runId);
+    }
+    const run = new PoolRun(runId, this.#registry);
+    this.#runs.set(runId, run);
+    return run;
+  }
+
+  #enqueue(request: PermitRequest, run: PoolRun): void {
     this.#orders += 1;
     const timer = this.#timers.push({ atMs: request.deadlineAtMs, ticket: request.ticket });
     const ticket: Ticket = { request, order: this.#orders, permit: null, queued: null, timer };
-    ticket.queued = this.#queue(request.role).push(ticket);
+    run.enqueue(ticket);
     this.#tickets.set(request.ticket, ticket);
     this.#waiting += 1;
   }
 
-  #queue(role: Role): Heap<Ticket> {
-    let queue = this.#queues.get(role);
-    if (queue === undefined) this.#queues.set(role, (queue = new Heap<Ticket>(goesFirst)));
-    return queue;
+  #mayGrant(nowMs: number): boolean {
+    return this.#options.mayGrant?.(nowMs) ?? true;
   }
 
   #drain(nowMs: number): readonly Decision[] {
+    if (this.#waiting === 0 || !this.#mayGrant(nowMs)) return NONE;
     let decisions: Decision[] | null = null;
-    while (this.#waiting > 0) {
-      const next = this.#next(nowMs);
-      if (next === null) break;
+    for (let next = this.#next(nowMs); next !== null; next = this.#next(nowMs)) {
       decisions ??= [];
-      decisions.push(this.#grant(next.ticket, next.endpoint, nowMs));
+      decisions.push(this.#grant(next.run, next.match, nowMs));
     }
     return decisions ?? NONE;
   }
 
-  /** Of the first in each role's queue, the first of all for which an endpoint has room. */
-  #next(nowMs: number): { readonly ticket: Ticket; readonly endpoint: EndpointState } | null {
-    let best: { readonly ticket: Ticket; readonly endpoint: EndpointState } | null = null;
-    for (const queue of this.#queues.values()) {
-      const ticket = queue.peek();
-      if (ticket === undefined || (best !== null && !goesFirst(ticket, best.ticket))) continue;
-      const endpoint = this.#choose(ticket.request, nowMs);
-      if (endpoint !== null) best = { ticket, endpoint };
+  #next(nowMs: number): { readonly run: PoolRun; readonly match: Match } | null {
+    for (const run of this.#runs.values()) {
+      const match = run.waiting === 0 ? null : run.next(this.#previous, nowMs);
+      if (match !== null) return { run, match };
     }
-    return best;
+    return null;
   }
 
-  #choose({ role, avoid, conversation }: PermitRequest, nowMs: number): EndpointState | null {
-    const strategy =
-      this.#options.roleStrategies?.[role] ?? this.#options.strategy ?? 'weighted_least_inflight';
-    const previous =
-      strategy === 'prefix_affinity' ? (this.#served.get(affinityKey(conversation, role)) ?? null) : null;
-    return choose(this.#endpoints, { role, avoid, previous }, strategy, nowMs);
-  }
-
-  #grant(ticket: Ticket, endpoint: EndpointState, nowMs: number): Decision {
+  #grant(run: PoolRun, { ticket, endpoint }: Match, nowMs: number): Decision {
     const { request } = ticket;
     this.#leaveQueue(ticket);
     this.#grants += 1;
-    this.#virtual = endpoint.granted(this.#grants, this.#virtual, nowMs);
-    ticket.permit = { endpoint, grant: this.#grants };
+    run.granted(endpoint, this.#grants, nowMs);
+    const { name } = endpoint.spec;
+    ticket.permit = { endpoint: name, state: endpoint.state, grant: this.#grants };
     this.#timers.remove(ticket.timer);
     ticket.timer = this.#timers.push({ atMs: nowMs + request.leaseMs, ticket: request.ticket });
-    this.#rememberServed(affinityKey(request.conversation, request.role), endpoint);
-    return granted(ticket, endpoint);
+    if (run.endpointCount > 1) this.#rememberServed(affinityKey(request), endpoint);
+    this.#runs.delete(run.runId);
+    this.#runs.set(run.runId, run);
+    return granted(request.ticket, name, endpoint.state.identity);
   }
 
-  #rememberServed(key: string, endpoint: EndpointState): void {
-    if (this.#endpoints.length < 2) return;
+  #rememberServed(key: string, endpoint: RunEndpoint): void {
     this.#served.delete(key);
     this.#served.set(key, endpoint);
     if (this.#served.size <= AFFINITY_CAPACITY) return;
@@ -209,6 +293,25 @@ export class Pool {
       this.#served.delete(oldest);
       break;
     }
+  }
+
+  #release(name: string, outcome: PermitOutcome, nowMs: number): readonly Decision[] {
+    const ticket = this.#tickets.get(name);
+    if (ticket === undefined || ticket.permit === null) return NONE;
+    const { endpoint, state, grant } = ticket.permit;
+    const { role, runId } = ticket.request;
+    this.#forget(ticket);
+    state.released(grant, this.#grants, outcome, nowMs);
+    this.#registry.forgetIdle(state);
+    const run = this.#runs.get(runId);
+    if (outcome.type !== 'unusable' || run === undefined) return this.#drain(nowMs);
+    run.endpoint(endpoint)?.refused(role, outcome.reason, outcome.status, nowMs);
+    return [...this.#rejectImpossible(run, nowMs), ...this.#drain(nowMs)];
+  }
+
+  #rejected(ticket: string, rejection: Rejection): Decision {
+    this.#ended.add(ticket, rejection);
+    return rejected(ticket, rejection);
   }
 
   #forget(ticket: Ticket): void {
@@ -219,56 +322,32 @@ export class Pool {
 
   #leaveQueue(ticket: Ticket): void {
     if (ticket.queued === null) return;
-    this.#queue(ticket.request.role).remove(ticket.queued);
-    ticket.queued = null;
+    this.#runs.get(ticket.request.runId)?.leaveQueue(ticket);
     this.#waiting -= 1;
   }
 
-  /** Why no wait will help a role; null while an endpoint can be hoped for. */
-  #impossible(role: Role, nowMs: number): Rejection | null {
-    let unusable: Unusable | null = null;
-    for (const endpoint of this.#endpoints) {
-      if (endpoint.serves(role, nowMs)) return null;
-      unusable = endpoint.unusable.get(role) ?? unusable;
-    }
-    if (unusable === null) return { type: 'no_endpoint' };
-    return { type: 'unusable', reason: unusable.reason, status: unusable.status };
+  #rejectImpossible(run: PoolRun, nowMs: number): readonly Decision[] {
+    return ROLES.flatMap((role) => {
+      const rejection = run.impossible(role, nowMs);
+      return rejection === null ? [] : this.#rejectWaiting(run, role, rejection);
+    });
   }
 
-  #rejectImpossible(role: Role, nowMs: number): readonly Decision[] {
-    const rejection = this.#impossible(role, nowMs);
-    if (rejection === null) return NONE;
+  #rejectWaiting(run: PoolRun, role: Role | null, rejection: Rejection): readonly Decision[] {
     const decisions: Decision[] = [];
-    const queue = this.#queue(role);
-    for (let ticket = queue.peek(); ticket !== undefined; ticket = queue.peek()) {
+    for (let ticket = run.first(role); ticket !== undefined; ticket = run.first(role)) {
       this.#forget(ticket);
-      decisions.push(rejected(ticket.request.ticket, rejection));
+      decisions.push(this.#rejected(ticket.request.ticket, rejection));
     }
     return decisions;
   }
-
-  #resumesInMs(role: Role, nowMs: number): number | null {
-    const pauses = this.#endpoints
-      .filter((endpoint) => endpoint.serves(role, nowMs))
-      .map((endpoint) => endpoint.pausedUntilMs(nowMs))
-      .filter((at) => at !== null);
-    return pauses.length === 0 ? null : Math.min(...pauses) - nowMs;
-  }
 }
 
-function goesFirst(a: Ticket, b: Ticket): boolean {
-  const difference = a.request.priority - b.request.priority;
-  return difference < 0 || (difference === 0 && a.order < b.order);
+function waitingFor(run: PoolRun, users: ReadonlySet<RunEndpoint>): number {
+  if (run.waiting === 0) return 0;
+  const used = [...run.endpoints].filter((endpoint) => users.has(endpoint));
+  return used.reduce((sum, endpoint) => sum + run.waitingFor(endpoint), 0);
 }
 
-const affinityKey = (conversation: string, role: Role): string => `${role} ${conversation}`;
-const granted = (ticket: Ticket, endpoint: EndpointState): Decision => ({
-  type: 'granted',
-  ticket: ticket.request.ticket,
-  endpoint: endpoint.spec.name,
-});
-const rejected = (ticket: string, rejection: Rejection): Decision => ({
-  type: 'rejected',
-  ticket,
-  rejection,
-});
+const affinityKey = ({ runId, role, conversation }: PermitRequest): string =>
+  `${role} ${runId} ${conversation}`;

@@ -23,6 +23,12 @@ export type RouterRejection = Rejection | { readonly type: 'unreachable'; readon
 export interface EndpointRouter {
   /** @throws DlgforgeError `cancelled` when `signal` aborts; nothing is left waiting then. */
   acquire(wish: PermitWish, signal: AbortSignal): Promise<PermitReply>;
+  /**
+   * Asked right before the request is sent: the signal for the request, which aborts with `signal`, and when
+   * the permit may be given to somebody else. Null: the permit must not be used now; release it and acquire
+   * again.
+   */
+  use(ticket: string, signal: AbortSignal): AbortSignal | null;
   /** Every granted permit is released once. Never throws, never waits. */
   release(ticket: string, outcome: PermitOutcome): void;
   stats(): Promise<readonly EndpointStats[]>;
@@ -32,6 +38,11 @@ export interface EndpointRouter {
 
 export const acquireCancelled = (): DlgforgeError =>
   new DlgforgeError('cancelled', 'Waiting for an endpoint was cancelled.');
+
+export const unreachableRouter = (reason: string): PermitReply => ({
+  type: 'rejected',
+  rejection: { type: 'unreachable', reason: `the endpoint router does not answer: ${reason}` },
+});
 
 /** Wakes a pool when time alone changes something. Owns one timer at most. */
 export class PoolAlarm {
@@ -67,7 +78,7 @@ export class PoolAlarm {
 }
 
 /** A pool of this process alone, without an actor around it: for tools, checks and tests. */
-export function createLocalRouter(pool: Pool, clock: Clock): EndpointRouter {
+export function createLocalRouter(pool: Pool, clock: Clock, runId: string): EndpointRouter {
   const waiting = new Map<string, (reply: PermitReply) => void>();
   let tickets = 0;
   /** `nowMs` is the time that the pool was given: with a later one, what came due in between would ring nobody. */
@@ -100,11 +111,12 @@ export function createLocalRouter(pool: Pool, clock: Clock): EndpointRouter {
           signal.removeEventListener('abort', abort);
           resolve(reply);
         });
-        at((nowMs) => pool.acquire({ ...wish, ticket, deadlineAtMs: nowMs + wish.waitMs }, nowMs));
+        at((nowMs) => pool.acquire({ ...wish, ticket, runId, deadlineAtMs: nowMs + wish.waitMs }, nowMs));
       });
     },
+    use: (_ticket, signal) => signal,
     release: (ticket, outcome) => at((nowMs) => pool.release(ticket, outcome, nowMs)),
-    stats: async () => pool.stats(clock.now()),
+    stats: async () => pool.stats(clock.now(), runId),
     close() {
       for (const ticket of waiting.keys()) at((nowMs) => pool.cancel(ticket, nowMs));
       alarm.stop();

@@ -24,7 +24,11 @@ test('a server with 10 % errors, 10 % rate limits, 5 % resets and 5 % stalls ans
   onTestFinished(() => server.close());
   const user = roleSettings({ timeoutMs: 150, model: 'rehearsal' });
   const port = portFor([endpointAt(server.url, { maxInFlight: 8 })], { roles: { user } });
-  const router = createLocalRouter(new Pool({ endpoints: port.endpoints }), systemClock);
+  const router = createLocalRouter(
+    new Pool({ runs: [{ runId: 'R', endpoints: port.endpoints }] }),
+    systemClock,
+    'R',
+  );
   onTestFinished(() => router.close());
   const calls = createModelCalls({
     router,

@@ -22,15 +22,23 @@ function startRouter(maxInFlight: number) {
   onTestFinished(() => system.stop());
   const router = system.spawn(
     'router',
-    endpointRouter({ endpoints: [{ name: 'one', roles: ROLES, weight: 1, maxInFlight }] }),
+    endpointRouter({
+      runs: [{ runId: 'R', endpoints: [{ name: 'one', roles: ROLES, weight: 1, maxInFlight }] }],
+    }),
   );
-  return { system, router, client: createRouterClient({ messenger: system, router, name: 'k' }) };
+  return { system, router, client: createRouterClient({ messenger: system, router, runId: 'R', name: 'k' }) };
 }
 
 test('permits go out and come back through messages', async () => {
   const { client } = startRouter(1);
   const first = await client.acquire(wish, never);
-  expect(first).toEqual({ type: 'granted', ticket: 'k-1', endpoint: 'one' });
+  expect(first).toEqual({
+    type: 'granted',
+    ticket: 'k-1',
+    endpoint: 'one',
+    identity: 'one',
+    epoch: 0,
+  });
   const second = client.acquire(wish, never);
   client.release('k-1', { type: 'answered' });
   expect(await second).toMatchObject({ type: 'granted', ticket: 'k-2' });
@@ -59,7 +67,7 @@ test('permits of a holder that ends come back', async () => {
     start: (context) => ({ receive: () => context.stopSelf() }),
   };
   const ref = system.spawn('holder', holder);
-  const held = createRouterClient({ messenger: system, router, name: 'h', holder: ref });
+  const held = createRouterClient({ messenger: system, router, runId: 'R', name: 'h', holder: ref });
   expect(await held.acquire(wish, never)).toMatchObject({ type: 'granted' });
   const next = client.acquire(wish, never);
   system.tell(ref, {} as never);
@@ -74,7 +82,12 @@ test('a permit that nobody gives back comes back at the end of its lease', async
 
 test('a router that does not exist is an outcome, not an exception', async () => {
   const { system, router } = startRouter(1);
-  const lost = createRouterClient({ messenger: system, router: { ...router, path: 'nowhere' }, name: 'k' });
+  const lost = createRouterClient({
+    messenger: system,
+    router: { ...router, path: 'nowhere' },
+    runId: 'R',
+    name: 'k',
+  });
   expect(await lost.acquire(wish, never)).toMatchObject({
     type: 'rejected',
     rejection: { type: 'unreachable' },
@@ -83,13 +96,14 @@ test('a router that does not exist is an outcome, not an exception', async () =>
 
 test('I10 what comes over the wire is checked at the door', () => {
   const replyTo = { node: 'a', correlation: '1' };
-  expect(decodeRouterMessage({ type: 'Acquire', ticket: 't', wish, holder: null, replyTo })).toMatchObject({
+  const ask = { type: 'Acquire', ticket: 't', runId: 'R', holder: null, epoch: 0, replyTo };
+  expect(decodeRouterMessage({ ...ask, wish })).toMatchObject({
     ticket: 't',
   });
   for (const bad of [
     { type: 'Wake' },
     { type: 'HolderEnded', holder: 'x' },
-    { type: 'Acquire', ticket: 't', wish: { ...wish, role: 'root' }, holder: null, replyTo },
+    { ...ask, wish: { ...wish, role: 'root' } },
     7,
   ]) {
     expect(() => decodeRouterMessage(bad)).toThrow();

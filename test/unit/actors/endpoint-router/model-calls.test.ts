@@ -37,7 +37,11 @@ function callsOver({
     roles: { user: role, assistant: role, judge: role },
     capabilities: rememberedFormats(known),
   });
-  const router = createLocalRouter(new Pool({ endpoints: port.endpoints }), clock);
+  const router = createLocalRouter(
+    new Pool({ runs: [{ runId: 'R', endpoints: port.endpoints }] }),
+    clock,
+    'R',
+  );
   onTestFinished(() => router.close());
   return createModelCalls({ router, port, clock, patienceMs, logger: silentLogger, random: () => 0.1 });
 }

@@ -1,6 +1,10 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Decision, PermitRequest } from '../../../../src/actors/endpoint-router/permits.ts';
+import type {
+  Decision,
+  PermitRequest,
+  RunRegistration,
+} from '../../../../src/actors/endpoint-router/permits.ts';
 import { Pool, type PoolOptions } from '../../../../src/actors/endpoint-router/pool.ts';
 import type { PermitOutcome } from '../../../../src/actors/endpoint-router/endpoint-state.ts';
 import { ROLES } from '../../../../src/dialogue/chat.ts';
@@ -22,6 +26,7 @@ const spec = (name: string, changes: Partial<EndpointSpec> = {}): EndpointSpec =
 });
 const wish = (ticket: string, changes: Partial<PermitRequest> = {}): PermitRequest => ({
   ticket,
+  runId: 'R',
   role: 'user',
   conversation: 'c',
   priority: 0,
@@ -32,8 +37,11 @@ const wish = (ticket: string, changes: Partial<PermitRequest> = {}): PermitReque
 });
 
 /** A pool with its time, that keeps what was decided. */
-function poolOf(specs: readonly EndpointSpec[], options: Partial<PoolOptions> = {}) {
-  const pool = new Pool({ endpoints: specs, ...options });
+function poolOf(
+  specs: readonly EndpointSpec[],
+  { queueCapacity = 100_000, ...run }: PoolOptions & Partial<RunRegistration> = {},
+) {
+  const pool = new Pool({ runs: [{ runId: 'R', endpoints: specs, ...run }], queueCapacity });
   const decisions = new Map<string, Decision>();
   const state = { nowMs: 0, made: 0 };
   const note = (made: readonly Decision[]): readonly Decision[] => {
@@ -359,7 +367,7 @@ test('whatever happens: never over a limit, no ticket decided twice or lost, nob
   fc.assert(
     fc.property(systems, ({ limits, strategy, script }) => {
       const endpoints = limits.map((maxInFlight, index) => spec(`e${index}`, { maxInFlight }));
-      const pool = new Pool({ endpoints, strategy });
+      const pool = new Pool({ runs: [{ runId: 'R', endpoints, strategy }] });
       /** What waits, and the class in which nobody may be overtaken; in order of asking. */
       const open = new Map<string, string>();
       const held = new Map<string, string>();
@@ -427,7 +435,12 @@ test('whatever happens: never over a limit, no ticket decided twice or lost, nob
 
 test('a decision among 64 endpoints with 10,000 waiting takes microseconds', () => {
   const pool = new Pool({
-    endpoints: Array.from({ length: 64 }, (_, index) => spec(`e${index}`, { maxInFlight: 16 })),
+    runs: [
+      {
+        runId: 'R',
+        endpoints: Array.from({ length: 64 }, (_, index) => spec(`e${index}`, { maxInFlight: 16 })),
+      },
+    ],
   });
   const held: string[] = [];
   const take = (decisions: readonly Decision[]): void => {

@@ -24,8 +24,10 @@ class RestlessClock extends SimulatedClock {
 
 test('a pause that ends while the router decides does not leave the waiting call behind', async () => {
   const clock = new RestlessClock();
-  const pool = new Pool({ endpoints: [{ name: 'one', roles: ['user'], weight: 1, maxInFlight: 1 }] });
-  const router = createLocalRouter(pool, clock);
+  const pool = new Pool({
+    runs: [{ runId: 'R', endpoints: [{ name: 'one', roles: ['user'], weight: 1, maxInFlight: 1 }] }],
+  });
+  const router = createLocalRouter(pool, clock, 'R');
   const first = await router.acquire(WISH, NOBODY);
   if (first.type !== 'granted') throw new Error('the first call is granted');
   router.release(first.ticket, { type: 'rate_limited', retryAfterMs: 3 });

@@ -1,0 +1,193 @@
+/**
+ * One run in the pool. Owns its endpoints and its queues, a queue per role.
+ *
+ * Among the waiting that an endpoint can serve, the smallest priority goes first, then the oldest.
+ */
+import type { Role } from '../../dialogue/chat.ts';
+import type { EndpointSpec } from '../../ports/model.ts';
+import { choose, type Strategy } from './choose.ts';
+import { type EndpointRegistry, identityOf } from './endpoint-registry.ts';
+import type { EndpointState } from './endpoint-state.ts';
+import { Heap, type HeapEntry } from './heap.ts';
+import type { PermitRequest, Rejection, RunRegistration } from './permits.ts';
+import type { RunEndpoint, Unusable } from './run-endpoint.ts';
+
+export interface Timer {
+  readonly atMs: number;
+  readonly ticket: string;
+}
+
+export interface Ticket {
+  readonly request: PermitRequest;
+  readonly order: number;
+  /** Null while it waits. */
+  permit: { readonly endpoint: string; readonly state: EndpointState; readonly grant: number } | null;
+  /** Null once it has left the queue. */
+  queued: HeapEntry<Ticket> | null;
+  timer: HeapEntry<Timer>;
+}
+
+export interface Match {
+  readonly ticket: Ticket;
+  readonly endpoint: RunEndpoint;
+}
+
+export type Previous = (request: PermitRequest) => RunEndpoint | null;
+
+export class PoolRun {
+  readonly runId: string;
+  /** False while its coordinator has not been heard of: its requests wait. */
+  isRegistered = false;
+  waiting = 0;
+  readonly #registry: EndpointRegistry;
+  readonly #endpoints = new Map<string, RunEndpoint>();
+  readonly #queues = new Map<Role, Heap<Ticket>>();
+  #strategies: { readonly strategy: Strategy; readonly roles: Partial<Record<Role, Strategy>> } = {
+    strategy: 'weighted_least_inflight',
+    roles: {},
+  };
+  /** Virtual time of round robin. */
+  #virtual = 0;
+
+  constructor(runId: string, registry: EndpointRegistry) {
+    this.runId = runId;
+    this.#registry = registry;
+  }
+
+  get endpoints(): Iterable<RunEndpoint> {
+    return this.#endpoints.values();
+  }
+
+  get endpointCount(): number {
+    return this.#endpoints.size;
+  }
+
+  endpoint(name: string): RunEndpoint | undefined {
+    return this.#endpoints.get(name);
+  }
+
+  /** The run's endpoints are these from now on; what is known about those that stay is kept. */
+  register({ endpoints, strategy, roleStrategies = {} }: RunRegistration): void {
+    this.isRegistered = true;
+    this.#strategies = { strategy: strategy ?? 'weighted_least_inflight', roles: roleStrategies };
+    const names = new Set(endpoints.map(({ name }) => name));
+    for (const name of [...this.#endpoints.keys()]) if (!names.has(name)) this.remove(name);
+    for (const spec of endpoints) this.#put(spec, hasAlternative(spec, endpoints));
+  }
+
+  /** Adds an endpoint, changes it, or takes it back into use. */
+  add(spec: EndpointSpec): void {
+    const others = [...this.#endpoints.values()].map((endpoint) => endpoint.spec);
+    this.#put(spec, hasAlternative(spec, others));
+    this.drain(spec.name, false);
+  }
+
+  drain(name: string, isDraining = true): void {
+    const endpoint = this.#endpoints.get(name);
+    if (endpoint !== undefined) endpoint.isDraining = isDraining;
+  }
+
+  remove(name: string): void {
+    const endpoint = this.#endpoints.get(name);
+    if (endpoint === undefined) return;
+    this.#endpoints.delete(name);
+    this.#registry.leave(endpoint);
+  }
+
+  close(): void {
+    for (const name of [...this.#endpoints.keys()]) this.remove(name);
+  }
+
+  enqueue(ticket: Ticket): void {
+    ticket.queued = this.#queue(ticket.request.role).push(ticket);
+    this.waiting += 1;
+  }
+
+  leaveQueue(ticket: Ticket): void {
+    if (ticket.queued === null) return;
+    this.#queue(ticket.request.role).remove(ticket.queued);
+    ticket.queued = null;
+    this.waiting -= 1;
+  }
+
+  /** Of the first in each role's queue, the first of all for which an endpoint has room. */
+  next(previous: Previous, nowMs: number): Match | null {
+    let best: Match | null = null;
+    for (const queue of this.#queues.values()) {
+      const ticket = queue.peek();
+      if (ticket === undefined || (best !== null && !goesFirst(ticket, best.ticket))) continue;
+      const endpoint = this.#choose(ticket.request, previous, nowMs);
+      if (endpoint !== null) best = { ticket, endpoint };
+    }
+    return best;
+  }
+
+  granted(endpoint: RunEndpoint, grant: number, nowMs: number): void {
+    this.#virtual = endpoint.granted(grant, this.#virtual, nowMs);
+  }
+
+  /** The first that waits in a role, or in any. */
+  first(role: Role | null): Ticket | undefined {
+    if (role !== null) return this.#queue(role).peek();
+    for (const queue of this.#queues.values()) if (queue.size > 0) return queue.peek();
+    return undefined;
+  }
+
+  waitingFor({ spec }: RunEndpoint): number {
+    return spec.roles.reduce((sum, role) => sum + this.#queue(role).size, 0);
+  }
+
+  /** Why no wait will help a role; null while an endpoint can be hoped for. */
+  impossible(role: Role, nowMs: number): Rejection | null {
+    if (!this.isRegistered) return null;
+    let unusable: Unusable | null = null;
+    for (const endpoint of this.endpoints) {
+      if (endpoint.mayServe(role, nowMs)) return null;
+      unusable = endpoint.unusableFor(role, nowMs) ?? unusable;
+    }
+    if (unusable === null) return { type: 'no_endpoint' };
+    return { type: 'unusable', reason: unusable.reason, status: unusable.status };
+  }
+
+  /** When the first pause of an endpoint of the role ends. */
+  resumesInMs(role: Role, nowMs: number): number | null {
+    let at: number | null = null;
+    for (const endpoint of this.endpoints) {
+      const until = endpoint.mayServe(role, nowMs) ? endpoint.state.pausedUntilMs(nowMs) : null;
+      if (until !== null && (at === null || until < at)) at = until;
+    }
+    return at === null ? null : at - nowMs;
+  }
+
+  #put(spec: EndpointSpec, cautious: boolean): void {
+    const known = this.#endpoints.get(spec.name);
+    if (known !== undefined && known.state.identity === identityOf(spec)) {
+      known.spec = spec;
+      this.#registry.refresh(known);
+      return;
+    }
+    this.remove(spec.name);
+    this.#endpoints.set(spec.name, this.#registry.join(spec, cautious));
+  }
+
+  #queue(role: Role): Heap<Ticket> {
+    let queue = this.#queues.get(role);
+    if (queue === undefined) this.#queues.set(role, (queue = new Heap<Ticket>(goesFirst)));
+    return queue;
+  }
+
+  #choose(request: PermitRequest, previous: Previous, nowMs: number): RunEndpoint | null {
+    const { role, avoid } = request;
+    const strategy = this.#strategies.roles[role] ?? this.#strategies.strategy;
+    const before = strategy === 'prefix_affinity' ? previous(request) : null;
+    return choose(this.#endpoints.values(), { role, avoid, previous: before }, strategy, nowMs);
+  }
+}
+
+const hasAlternative = (spec: EndpointSpec, others: readonly EndpointSpec[]): boolean =>
+  others.some((other) => other.name !== spec.name && other.roles.some((role) => spec.roles.includes(role)));
+
+function goesFirst(a: Ticket, b: Ticket): boolean {
+  const difference = a.request.priority - b.request.priority;
+  return difference < 0 || (difference === 0 && a.order < b.order);
+}
