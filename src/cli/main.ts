@@ -1,47 +1,14 @@
 /** The command line: argv → command → exit code. Commands are loaded when they are called, so that help is quick. */
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { EXIT, exitCodeOf } from './exit-codes.ts';
-import { sayFailure, watchStreams } from './terminal.ts';
+import { Command, CommanderError, Option } from 'commander';
+import { addClusterCommands } from './cluster-program.ts';
+import { collect, command, json, port, positive, verbose } from './command.ts';
+import { EXIT } from './exit-codes.ts';
+import { watchStreams } from './terminal.ts';
 
 const packageFile = new URL('../../package.json', import.meta.url);
 const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { readonly version: string };
 
-const positive = (text: string): number => {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value <= 0)
-    throw new InvalidArgumentError('must be a whole number above 0.');
-  return value;
-};
-const port = (text: string): number => {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value > 65_535)
-    throw new InvalidArgumentError('must be a port, 0 to 65535.');
-  return value;
-};
-const collect = (value: string, earlier: readonly string[]): string[] => [...earlier, value];
-
-type Action<A extends unknown[]> = (...args: A) => Promise<number>;
-
-/** Runs a command; whatever it throws becomes one line and an exit code. */
-function command<A extends unknown[]>(
-  name: string,
-  load: () => Promise<Action<A>>,
-): (...args: A) => Promise<void> {
-  return async (...args) => {
-    try {
-      process.exitCode = await (await load())(...args);
-    } catch (error) {
-      const verbose = process.argv.includes('--verbose');
-      sayFailure(name, error, verbose);
-      process.exitCode = exitCodeOf(error);
-    }
-  };
-}
-
-const verbose = (): Option =>
-  new Option('--verbose', 'show debug messages, and the chain of causes of a failure');
-const json = (what: string): Option => new Option('--json', what);
 const logFormat = (): Option =>
   new Option('--log-format <format>', 'form of the log files').choices(['text', 'json']).default('text');
 
@@ -146,6 +113,7 @@ export function createProgram(): Command {
     .addOption(verbose())
     .action(command('rehearse', async () => (await import('./commands/rehearse.ts')).rehearse));
 
+  addClusterCommands(program);
   return program;
 }
 
