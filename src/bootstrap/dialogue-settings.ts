@@ -14,7 +14,7 @@ import type { DialogueAssets } from './assets.ts';
 
 export function dialogueSettings(
   config: Config,
-  assets: DialogueAssets,
+  assets: Pick<DialogueAssets, 'personas'>,
   run: { readonly id: string; readonly ordinal: number; readonly memory: DatasetMemory },
 ): DialogueSettings {
   const { turns, data, seed, target_languages: languages } = config.run;

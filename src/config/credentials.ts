@@ -112,6 +112,15 @@ function keyOf(
   return null;
 }
 
+/** The variable that is wanted for a role's own address; null where no key is needed. */
+export function wantedKeyVariable(config: Config, environment: Environment, role: AgentRole): string | null {
+  if (servedByUs(config, role) || endpointsOf(config, role).length > 0) return null;
+  const agent = config.llm.agents[role];
+  if (staysHere(agent)) return null;
+  const mapping = mappingOf(environment, role, new Findings());
+  return mapping?.secret ?? customaryKeyVariable(agent) ?? KEY_NAME_VARIABLES[role].name;
+}
+
 interface Mapping {
   readonly variable: string;
   readonly secret: string;

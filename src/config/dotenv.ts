@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { messageOf } from '../kernel/errors.ts';
 import { ENVIRONMENT_VARIABLES, KEY_NAME_VARIABLES } from './environment-table.ts';
 import type { Environment } from './environment.ts';
-import type { Findings } from './problem.ts';
+import { Findings, problemsError } from './problem.ts';
 
 /** A file beside the configuration, then the place where 0.1.0 looked too; the first one counts. */
 const FILES = ['.env', join('src', 'dlgforge', '.env')] as const;
@@ -37,6 +37,18 @@ export function withDotenv(environment: Environment, projectRoot: string, findin
     }
   }
   return { ...environment, ...added };
+}
+
+/**
+ * The environment of a node that has no configuration file: its process's, with the `.env` of its working
+ * folder.
+ * @throws DlgforgeError `config` when that cannot be read.
+ */
+export function nodeEnvironment(environment: Environment, folder: string): Environment {
+  const findings = new Findings();
+  const complete = withDotenv(environment, folder, findings);
+  if (findings.problems.length > 0) throw problemsError('config', findings.problems);
+  return complete;
 }
 
 function readFile(file: string, findings: Findings): string {

@@ -1,11 +1,7 @@
 import type { LoadedConfig } from './load.ts';
 import { KEYS } from './keys.ts';
+import { masked } from './masking.ts';
 import type { Config } from './schema.ts';
-import { Secret } from './secret.ts';
-
-const MASK = '***';
-const SECRET_NAME =
-  /(?:^|[-_.])(?:api[-_]?key|key|token|secret|password|passwd|authorization|credentials?)$/i;
 
 export interface ConfigRow {
   readonly key: string;
@@ -16,9 +12,10 @@ export interface ConfigRow {
 
 /** Every effective value and where it came from, in the order of the schema. */
 export function configRows({ config, origins }: LoadedConfig): readonly ConfigRow[] {
+  const shown = withoutSecrets(config);
   return [...KEYS.keys()].map((key) => ({
     key,
-    value: maskedValue(valueAt(config, key)),
+    value: valueAt(shown, key),
     origin: origins[key] ?? 'default',
   }));
 }
@@ -44,29 +41,8 @@ export function renderConfigJson(rows: readonly ConfigRow[], withOrigins: boolea
 }
 
 /** The configuration as plain JSON values that may be stored and shown (I8). */
-export const withoutSecrets = (config: Config): unknown => maskedValue(config);
+export const withoutSecrets = (config: Config): unknown => masked(config).value;
 
-function valueAt(config: Config, path: string): unknown {
-  return path.split('.').reduce<unknown>((value, part) => (value as Record<string, unknown>)[part], config);
-}
-
-function maskedValue(value: unknown): unknown {
-  if (value instanceof Secret) return value.toJSON();
-  if (typeof value === 'string') return value.replace(/\/\/[^/\s@]*@/g, `//${MASK}@`);
-  if (Array.isArray(value))
-    return value.map((item, index) => (isSecretOption(value[index - 1]) ? MASK : maskedItem(item)));
-  if (value === null || typeof value !== 'object') return value;
-  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, maskedField(name, inner)]));
-}
-
-/** Free mappings (`extra`, `env`) may hold keys under names of their own. */
-const maskedField = (name: string, value: unknown): unknown =>
-  typeof value === 'string' && value !== '' && SECRET_NAME.test(name) ? MASK : maskedValue(value);
-
-const isSecretOption = (item: unknown): boolean =>
-  typeof item === 'string' && item.startsWith('--') && !item.includes('=') && SECRET_NAME.test(item);
-
-function maskedItem(item: unknown): unknown {
-  const option = typeof item === 'string' ? /^(--[^=]+)=/.exec(item)?.[1] : undefined;
-  return option !== undefined && SECRET_NAME.test(option) ? `${option}=${MASK}` : maskedValue(item);
+function valueAt(tree: unknown, path: string): unknown {
+  return path.split('.').reduce<unknown>((value, part) => (value as Record<string, unknown>)[part], tree);
 }

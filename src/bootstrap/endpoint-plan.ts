@@ -1,0 +1,129 @@
+/**
+ * The endpoints that a configuration means. Knows no key: keys are given as functions, and on a cluster
+ * endpoints are told apart by the names of their keys, so that a node without the keys has the same plan.
+ */
+import { readSecret } from '../config/credentials.ts';
+import type { RestoredConfig } from '../config/restore.ts';
+import { maxInFlightOf, modelOf } from '../config/roles.ts';
+import type { AgentRole, Config, EndpointConfig } from '../config/schema.ts';
+import type { Secret } from '../config/secret.ts';
+import type { LoadedConfig } from '../config/load.ts';
+import type { StoredConfig } from '../config/stored-config.ts';
+import type { Role } from '../dialogue/chat.ts';
+import {
+  type AgentEntry,
+  type EndpointEntry,
+  type EndpointPlan,
+  planEndpoints,
+} from '../llm/plan-endpoints.ts';
+import { noKey, type RevealKey } from '../llm/settings.ts';
+import type { EndpointSpec } from '../ports/model.ts';
+
+export interface PlanKeys {
+  role(role: Role): RevealKey;
+  variable(name: string): RevealKey;
+  /** The key that stands in the configuration itself; `place` is where, without its `.api_key`. */
+  inline(place: string, endpoint: EndpointConfig): { reveal(): string } | null;
+}
+
+export interface EndpointPlanInput {
+  readonly config: Config;
+  readonly roles: readonly AgentRole[];
+  /** Where the rehearsal listens, for its backend; null for any other. */
+  readonly rehearsalUrl: string | null;
+  readonly keys: PlanKeys;
+}
+
+/** @throws DlgforgeError `config` for addresses that cannot be used. */
+export function endpointPlan({ config, roles, rehearsalUrl, keys }: EndpointPlanInput): EndpointPlan {
+  const entries = (place: string, listed: readonly EndpointConfig[]): EndpointEntry[] =>
+    listed.map((endpoint, index) => ({
+      ...endpoint,
+      max_in_flight: maxInFlightOf(config, endpoint),
+      api_key: keys.inline(`${place}.${index}`, endpoint),
+    }));
+  /** In a rehearsal every role goes to the rehearsal server, whatever else the configuration says of it. */
+  const agentEntry = (role: Role): AgentEntry => {
+    const agent = config.llm.agents[role];
+    if (rehearsalUrl !== null) {
+      const { model } = config.llm.rehearsal;
+      const address = { provider: 'rehearsal', model, base_url: `${rehearsalUrl}/v1` };
+      return { ...agent, ...address, routing: { endpoints: null } };
+    }
+    const own = agent.routing.endpoints;
+    const endpoints = own === null ? null : entries(`llm.agents.${role}.routing.endpoints`, own);
+    return { ...agent, model: modelOf(config, role), routing: { endpoints } };
+  };
+  const plan = planEndpoints({
+    agents: { user: agentEntry('user'), assistant: agentEntry('assistant'), judge: agentEntry('judge') },
+    endpoints: rehearsalUrl === null ? entries('llm.routing.endpoints', config.llm.routing.endpoints) : [],
+    activeRoles: roles,
+    maxInFlight: maxInFlightOf(config, null),
+    roleKey: (role) => (rehearsalUrl === null ? keys.role(role) : noKey),
+    variable: (name) => keys.variable(name),
+  });
+  // The rehearsal has another port in every process; it stays one endpoint in the books.
+  if (rehearsalUrl === null) return plan;
+  return { ...plan, endpoints: plan.endpoints.map((endpoint) => ({ ...endpoint, name: 'rehearsal' })) };
+}
+
+/** For a process that has the configuration as it was written: one server with one key is one endpoint. */
+export const ownKeys = (
+  { environment }: Pick<LoadedConfig, 'environment'>,
+  keys: Readonly<Record<AgentRole, Secret | null>>,
+): PlanKeys => ({
+  role: (role) => () => keys[role]?.reveal() ?? null,
+  variable: (name) => () => readSecret(environment, name)?.reveal() ?? null,
+  inline: (_place, { api_key: key }) => key,
+});
+
+/** For any node: keys are told apart by where they come from, which is the same on every node. */
+export function nodePlan(
+  restored: RestoredConfig,
+  stored: StoredConfig,
+  rehearsalUrl: string | null,
+): EndpointPlan {
+  const found = new Map<string, RevealKey>();
+  const named = (name: string, key: RevealKey): RevealKey => {
+    found.set(name, key);
+    return () => name;
+  };
+  const own = ownKeys(restored, restored.keys);
+  const inline = new Set(stored.withheld.map((place) => place.join('.')));
+  const plan = endpointPlan({
+    ...restored,
+    rehearsalUrl,
+    keys: {
+      role: (role) => named(`key of ${stored.keyVariables[role] ?? 'nobody'}`, own.role(role)),
+      variable: (name) => named(`key of ${name}`, own.variable(name)),
+      inline(place, endpoint) {
+        if (!inline.has(`${place}.api_key`)) return null;
+        return { reveal: named(`key at ${place}`, () => endpoint.api_key?.reveal() ?? null) as () => string };
+      },
+    },
+  });
+  const keyOf = (name: string | null): RevealKey => (name === null ? noKey : (found.get(name) ?? noKey));
+  return {
+    ...plan,
+    endpoints: plan.endpoints.map((endpoint) => ({ ...endpoint, key: keyOf(endpoint.key()) })),
+  };
+}
+
+/**
+ * What the router needs of a plan. Runs that ask the same model of the same server share its limit;
+ * a rehearsal is a run's own.
+ */
+export function endpointSpecs(plan: EndpointPlan, rehearsalOf: string | null): EndpointSpec[] {
+  return plan.endpoints.map(({ name, roles, weight, maxInFlight, baseUrl, model }) => {
+    const models = model === null ? roles.map((role) => plan.roles[role].model) : [model];
+    const served = `${withoutUser(baseUrl)} ${[...new Set(models)].sort().join(' ')}`;
+    const identity = rehearsalOf === null ? served : `rehearsal of ${rehearsalOf}`;
+    return { name, identity, roles, weight, maxInFlight };
+  });
+}
+
+/** The user information and the query of an address may hold a key (I8). */
+function withoutUser(baseUrl: string): string {
+  const { origin, pathname } = new URL(baseUrl);
+  return `${origin}${pathname.replace(/\/+$/, '')}`;
+}

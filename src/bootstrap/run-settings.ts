@@ -1,0 +1,39 @@
+/** From the configuration to how a run is carried out: nothing here decides what a conversation says. */
+import type { Strategy } from '../actors/endpoint-router/choose.ts';
+import { samplesPerLanguage } from '../config/roles.ts';
+import { AGENT_ROLES, type Config } from '../config/schema.ts';
+import type { Role } from '../dialogue/chat.ts';
+
+export interface RunSettings {
+  readonly totalSamples: number;
+  /** Conversations that are generated side by side. */
+  readonly batchSize: number;
+  readonly consecutiveDropsMax: number;
+  readonly strategy: Strategy;
+  readonly roleStrategies: Partial<Record<Role, Strategy>>;
+  /** How long a call waits for an endpoint that is away. */
+  readonly patienceMs: number;
+  readonly shutdownGraceMs: number;
+}
+
+export function runSettings(config: Config): RunSettings {
+  const { run, llm } = config;
+  return {
+    totalSamples: samplesPerLanguage(config),
+    batchSize: run.batch_size,
+    consecutiveDropsMax: run.max_consecutive_drops,
+    strategy: llm.routing.strategy,
+    roleStrategies: roleStrategies(config),
+    patienceMs: run.endpoint_patience_s * 1000,
+    shutdownGraceMs: run.shutdown_grace_s * 1000,
+  };
+}
+
+function roleStrategies({ llm }: Config): RunSettings['roleStrategies'] {
+  const strategies: Partial<Record<Role, Strategy>> = {};
+  for (const role of AGENT_ROLES) {
+    const { strategy } = llm.agents[role].routing;
+    if (strategy !== null) strategies[role] = strategy;
+  }
+  return strategies;
+}
