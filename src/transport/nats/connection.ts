@@ -1,0 +1,156 @@
+/**
+ * One connection to NATS and what dlgforge uses of it. It never gives up on a server that it has once
+ * reached: attempts go on for as long as the process lives, and whoever waits can see it in the status.
+ */
+import { readFile } from 'node:fs/promises';
+import { type ConnectionOptions, type TlsOptions, connect, nkeyAuthenticator } from 'nats';
+import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
+import type { Logger } from '../../kernel/logger.ts';
+import type { BlobStore } from '../../ports/blob-store.ts';
+import type { WorkQueue } from '../../ports/work-queue.ts';
+import { type NatsAddress, readAddresses } from './address.ts';
+import { connectFault } from './connect-fault.ts';
+import { ARRIVAL_BYTES_MAX } from './payload.ts';
+import { NatsTransport } from './nats-transport.ts';
+import { NatsWorkQueue } from './nats-work-queue.ts';
+import { openObjectBlobs } from './object-blobs.ts';
+import { subjectsOf } from './subjects.ts';
+import { NatsWire, saidAll } from './wire.ts';
+
+export interface NatsTls {
+  /** Paths of PEM files. */
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+export interface NatsOptions {
+  /** Each may hold several, comma separated; token or user and password may stand in them. */
+  readonly urls: readonly string[];
+  readonly token?: string;
+  readonly tls?: NatsTls;
+  /** Path of a file with an nkey seed. */
+  readonly nkeySeedFile?: string;
+  /** Of this client, for the server's own reports. */
+  readonly name: string;
+  /** Clusters that share a server keep apart by it. */
+  readonly namespace: string;
+  readonly logger: Logger;
+  /** What this process waits for; null when it waits no longer. */
+  readonly onStatus?: (text: string | null) => void;
+}
+
+export interface NatsLink {
+  readonly transport: NatsTransport;
+  /** @throws DlgforgeError `transport` when the server has no JetStream. */
+  workQueue(): Promise<WorkQueue>;
+  /** @throws DlgforgeError `transport` when the server has no JetStream. */
+  blobs(): Promise<BlobStore>;
+  readonly isConnected: boolean;
+  /** Detaches its nodes, gives back the work in hand and hangs up. Idempotent. */
+  close(): Promise<void>;
+}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+
+/** @throws DlgforgeError `transport` (`config` for URLs and files that cannot be read). */
+export async function connectNats(options: NatsOptions): Promise<NatsLink> {
+  const addresses = readAddresses(options.urls);
+  const shown = addresses.map((address) => address.shown).join(',');
+  const nats = await connect(await clientOptions(options, addresses)).catch((error: unknown) => {
+    throw connectFault(shown, error);
+  });
+  const payloadMax = nats.info?.max_payload ?? ARRIVAL_BYTES_MAX;
+  if (payloadMax < ARRIVAL_BYTES_MAX) {
+    await nats.close();
+    const text = `NATS at ${shown} takes messages of ${payloadMax} bytes at most; set max_payload to 1MB in its configuration`;
+    throw new DlgforgeError('transport', text);
+  }
+  const subjects = subjectsOf(options.namespace);
+  const wire = new NatsWire(nats, { subjects, logger: options.logger, shown, onStatus: options.onStatus });
+  const transport = new NatsTransport(wire);
+  let queue: Promise<NatsWorkQueue> | null = null;
+  let blobs: Promise<BlobStore> | null = null;
+  let closed: Promise<void> | null = null;
+
+  const close = async (): Promise<void> => {
+    await queue?.then(
+      (opened) => opened.close(),
+      () => undefined,
+    );
+    await transport.close();
+    await saidAll(wire);
+    await nats.close();
+  };
+
+  return {
+    transport,
+    workQueue: () => {
+      queue ??= NatsWorkQueue.open(wire).catch((error: unknown) => {
+        queue = null;
+        throw error;
+      });
+      return queue;
+    },
+    blobs: () => {
+      blobs ??= openObjectBlobs(wire).catch((error: unknown) => {
+        blobs = null;
+        throw error;
+      });
+      return blobs;
+    },
+    get isConnected() {
+      return wire.isConnected;
+    },
+    close: () => (closed ??= close()),
+  };
+}
+
+async function clientOptions(
+  options: NatsOptions,
+  addresses: readonly NatsAddress[],
+): Promise<ConnectionOptions> {
+  const token = options.token ?? addresses.find((address) => address.token !== null)?.token ?? null;
+  const login = addresses.find((address) => address.user !== null);
+  const tls = options.tls ?? (addresses.some((address) => address.isTls) ? {} : null);
+  return {
+    servers: addresses.map((address) => address.server),
+    name: options.name,
+    timeout: CONNECT_TIMEOUT_MS,
+    waitOnFirstConnect: false,
+    maxReconnectAttempts: -1,
+    // A server that comes back with another token may get the old one again: that ends no node.
+    ignoreAuthErrorAbort: true,
+    reconnectTimeWait: 500,
+    reconnectJitter: 200,
+    reconnectJitterTLS: 200,
+    pingInterval: 1_000,
+    maxPingOut: 2,
+    // The system's resolver knows /etc/hosts and needs no DNS server.
+    resolve: false,
+    ...(token === null ? {} : { token }),
+    ...(login?.user == null ? {} : { user: login.user, pass: login.password ?? '' }),
+    ...(tls === null ? {} : { tls: tlsFiles(tls) }),
+    ...(options.nkeySeedFile === undefined
+      ? {}
+      : { authenticator: nkeyAuthenticator(await seedOf(options.nkeySeedFile)) }),
+  };
+}
+
+function tlsFiles({ ca, cert, key }: NatsTls): TlsOptions {
+  return {
+    ...(ca === undefined ? {} : { caFile: ca }),
+    ...(cert === undefined ? {} : { certFile: cert }),
+    ...(key === undefined ? {} : { keyFile: key }),
+  };
+}
+
+async function seedOf(path: string): Promise<Uint8Array> {
+  try {
+    const text = await readFile(path, 'utf8');
+    return new TextEncoder().encode(text.trim());
+  } catch (error) {
+    const message = `the nkey seed file ${path} cannot be read: ${messageOf(error)}`;
+    throw new DlgforgeError('config', message, { cause: error });
+  }
+}

@@ -1,0 +1,1 @@
+export const openObjectBlobs = (_w: unknown): Promise<never> => Promise.reject(new Error('x'));

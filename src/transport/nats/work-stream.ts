@@ -1,0 +1,199 @@
+/**
+ * The stream that holds the work of all runs, and a durable consumer of it for each run. Owns the knowledge of
+ * which of them are there; it makes what is missing, because a server may come back with nothing.
+ */
+import {
+  AckPolicy,
+  DeliverPolicy,
+  DiscardPolicy,
+  type JetStreamClient,
+  type JetStreamManager,
+  type JsMsg,
+  nanos,
+  RetentionPolicy,
+  StorageType,
+} from 'nats';
+import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
+import type { WorkItem } from '../../ports/work-queue.ts';
+import type { Wire } from './wire.ts';
+
+/** A request that got no answer by then is made again. */
+const ANSWER_MS = 2_000;
+/** How long an item that nobody renews stays in hand. */
+const IN_HAND_MS = 8_000;
+/** A pull waits this long at the server; shorter than `ANSWER_MS`, so that no item comes after it was given up. */
+const PULL_MS = 1_500;
+/** Workers of one run that may wait for an item at the same time. */
+const WAITING_PULLS_MAX = 8_192;
+
+/** The item, or the subject, was not as expected. */
+const WRONG_LAST_SEQUENCE = 10_071;
+const NOT_FOUND = '404';
+
+export class WorkStream {
+  readonly #wire: Wire;
+  readonly #manager: JetStreamManager;
+  readonly #client: JetStreamClient;
+  readonly #onMadeAnew: () => void;
+  /** What is there, or is being made: the stream by its name, consumers by theirs. */
+  readonly #made = new Map<string, Promise<void>>();
+
+  /** @throws DlgforgeError `transport` when the server has no JetStream. */
+  static async open(wire: Wire, onMadeAnew: () => void): Promise<WorkStream> {
+    try {
+      const manager = await wire.nats.jetstreamManager({ timeout: ANSWER_MS });
+      const stream = new WorkStream(wire, manager, onMadeAnew);
+      await stream.#ensureStream();
+      return stream;
+    } catch (error) {
+      throw jetStreamFault(wire, error);
+    }
+  }
+
+  private constructor(wire: Wire, manager: JetStreamManager, onMadeAnew: () => void) {
+    this.#wire = wire;
+    this.#manager = manager;
+    this.#client = wire.nats.jetstream({ timeout: ANSWER_MS });
+    this.#onMadeAnew = onMadeAnew;
+  }
+
+  /** What was there may not be there any more. */
+  doubt(): void {
+    this.#made.clear();
+  }
+
+  ready(): Promise<void> {
+    return this.#ensureStream();
+  }
+
+  /** Stores the item. `replace`: also when it is there already, queued or in hand. */
+  async put(item: WorkItem, replace: boolean): Promise<void> {
+    await this.#ensureStream();
+    const expect = replace ? {} : { expect: { lastSubjectSequence: 0 } };
+    try {
+      await this.#client.publish(this.#subject(item), JSON.stringify(item), {
+        ...expect,
+        timeout: ANSWER_MS,
+      });
+    } catch (error) {
+      if (apiCode(error) === WRONG_LAST_SEQUENCE) return;
+      this.#forget(this.#name);
+      throw error;
+    }
+  }
+
+  /** Takes the item out, wherever it is. */
+  async remove(item: WorkItem): Promise<void> {
+    await this.#purge(this.#subject(item));
+  }
+
+  async drop(runId: string): Promise<void> {
+    await this.#purge(this.#wire.subjects.workOf(runId));
+    const consumer = this.#wire.subjects.workConsumer(runId);
+    this.#forget(consumer);
+    await this.#manager.consumers.delete(this.#name, consumer).catch(unlessMissing);
+  }
+
+  /** The next item of the run; null when there was none for a while. */
+  async pull(runId: string): Promise<JsMsg | null> {
+    const consumer = this.#wire.subjects.workConsumer(runId);
+    await this.#ensureConsumer(runId, consumer);
+    try {
+      return await this.#client.pull(this.#name, consumer, PULL_MS);
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === '408') return null;
+      // The server answers nothing when the consumer is not there.
+      this.#forget(consumer);
+      this.#forget(this.#name);
+      throw error;
+    }
+  }
+
+  get #name(): string {
+    return this.#wire.subjects.workStream;
+  }
+
+  #subject({ runId, languageIndex, index }: WorkItem): string {
+    return this.#wire.subjects.workItem(runId, languageIndex, index);
+  }
+
+  async #purge(filter: string): Promise<void> {
+    await this.#ensureStream();
+    await this.#manager.streams.purge(this.#name, { filter }).catch(unlessMissing);
+  }
+
+  #ensureStream(): Promise<void> {
+    return this.#once(this.#name, async () => {
+      const isThere = await this.#manager.streams.info(this.#name).then(() => true, unlessMissing);
+      if (isThere) return;
+      await this.#manager.streams.add({
+        name: this.#name,
+        subjects: [this.#wire.subjects.work],
+        retention: RetentionPolicy.Workqueue,
+        storage: StorageType.File,
+        // A newer message of an item takes the place of the older one.
+        max_msgs_per_subject: 1,
+        discard: DiscardPolicy.Old,
+      });
+      this.#onMadeAnew();
+    });
+  }
+
+  async #ensureConsumer(runId: string, consumer: string): Promise<void> {
+    await this.#ensureStream();
+    await this.#once(consumer, async () => {
+      const isThere = await this.#manager.consumers
+        .info(this.#name, consumer)
+        .then(() => true, unlessMissing);
+      if (isThere) return;
+      await this.#manager.consumers.add(this.#name, {
+        durable_name: consumer,
+        filter_subject: this.#wire.subjects.workOf(runId),
+        ack_policy: AckPolicy.Explicit,
+        deliver_policy: DeliverPolicy.All,
+        ack_wait: nanos(IN_HAND_MS),
+        max_ack_pending: -1,
+        max_deliver: -1,
+        max_waiting: WAITING_PULLS_MAX,
+      });
+    });
+  }
+
+  /** Once for all who ask at the same time; a failure is not remembered. */
+  #once(name: string, make: () => Promise<void>): Promise<void> {
+    const known = this.#made.get(name);
+    if (known !== undefined) return known;
+    const made = make();
+    this.#made.set(name, made);
+    made.catch(() => {
+      if (this.#made.get(name) === made) this.#made.delete(name);
+    });
+    return made;
+  }
+
+  #forget(name: string): void {
+    this.#made.delete(name);
+  }
+}
+
+function unlessMissing(error: unknown): false {
+  if (error instanceof Error && 'code' in error && error.code === NOT_FOUND) return false;
+  throw error;
+}
+
+function apiCode(error: unknown): number | undefined {
+  const api = error instanceof Error && 'api_error' in error ? error.api_error : null;
+  const code = api !== null && typeof api === 'object' && 'err_code' in api ? api.err_code : undefined;
+  return typeof code === 'number' ? code : undefined;
+}
+
+/** Why streams cannot be used. */
+export function jetStreamFault(wire: Wire, error: unknown): DlgforgeError {
+  const code = error instanceof Error && 'code' in error ? error.code : null;
+  const advice = 'start nats-server with -js, or with a jetstream block in its configuration';
+  const text =
+    code === '503'
+      ? `NATS at ${wire.shown} has no JetStream; ${advice}`
+      : `JetStream of NATS at ${wire.shown} cannot be used: ${messageOf(error)}; look into the server's log`;
+  return new DlgforgeError('transport', text, { retryable: code !== '503', cause: error });
+}
