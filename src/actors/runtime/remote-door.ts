@@ -12,12 +12,10 @@ import type { Logger } from '../../kernel/logger.ts';
 import type { Envelope, TransportEndpoint } from '../../ports/transport.ts';
 import type { Asked } from './asks.ts';
 import { ENVELOPE_VERSION, faultBody, faultFrom, readEnvelope } from './envelopes.ts';
+import { RefusedSenders } from './refused-senders.ts';
 import type { ActorRef, ReplyTo, Terminated } from './types.ts';
 
 const WATCHES_PER_NODE_MAX = 10_000;
-/** Nodes whose refused envelopes are counted apart; those of the rest are counted together. */
-const REFUSED_NODES_MAX = 1_000;
-const OTHERS = 'others';
 
 /** What the door needs of the system behind it. */
 export interface Inside {
@@ -44,21 +42,21 @@ export class RemoteDoor {
   readonly #outgoing = new Map<string, OutgoingWatch>();
   /** By watching node, then by correlation: the release of the watch on our actor. */
   readonly #incoming = new Map<string, Map<string, () => void>>();
-  readonly #refused = new Map<string, number>();
+  readonly #refused: RefusedSenders;
   #endpoint: TransportEndpoint | null = null;
-  #refusedCount = 0;
 
   constructor(inside: Inside) {
     this.#inside = inside;
+    this.#refused = new RefusedSenders(inside.logger);
   }
 
   get refusedCount(): number {
-    return this.#refusedCount;
+    return this.#refused.count;
   }
 
   /** By the node that they said they were from. */
   get refusedBySender(): ReadonlyMap<string, number> {
-    return this.#refused;
+    return this.#refused.bySender;
   }
 
   open(endpoint: TransportEndpoint): void {
@@ -128,7 +126,7 @@ export class RemoteDoor {
   receive(arrived: unknown): void {
     const read = readEnvelope(arrived);
     if (read.type === 'accepted') return this.#accept(read.envelope);
-    this.#refuse(read.from, read.why);
+    this.#refused.add(read.from, 'an envelope', read.why);
     if (read.from === null || read.answerTo === null) return;
     const error = new DlgforgeError(
       'refused',
@@ -167,7 +165,7 @@ export class RemoteDoor {
     const watches = this.#incoming.get(from) ?? new Map<string, () => void>();
     this.#incoming.set(from, watches);
     if (watches.size >= WATCHES_PER_NODE_MAX)
-      return this.#refuse(from, `it has ${watches.size} watches here already`);
+      return this.#refused.add(from, 'a watch', `it has ${watches.size} watches here already`);
     const release = this.#inside.watchHere(ref, ({ reason, error }) => {
       this.#endWatch(from, correlation);
       const fault = error === null ? null : faultBody(error);
@@ -210,18 +208,6 @@ export class RemoteDoor {
       this.#outgoing.delete(correlation);
       notify({ ref, reason: 'node_lost', error });
     }
-  }
-
-  #refuse(from: string | null, why: string): void {
-    this.#refusedCount += 1;
-    const named = from ?? 'unknown';
-    const hasRoom = this.#refused.has(named) || this.#refused.size < REFUSED_NODES_MAX;
-    const sender = hasRoom ? named : OTHERS;
-    const before = this.#refused.get(sender) ?? 0;
-    this.#refused.set(sender, before + 1);
-    if (before > 0) return;
-    const text = `[remote] refused an envelope of node ${sender}: ${why}; more of this node's are only counted`;
-    this.#inside.logger.log('warn', 'actors', text);
   }
 
   #send(node: string, envelope: Outgoing, version: number = ENVELOPE_VERSION): void {
