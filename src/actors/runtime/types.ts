@@ -175,8 +175,12 @@ export interface ActorSystem extends Messenger {
   readonly deadLetterCount: number;
   /** Envelopes refused at the door: malformed, or of another protocol version. */
   readonly refusedEnvelopeCount: number;
+  /** The same, by the node that they said they were from; a bounded number of nodes apart. */
+  readonly refusedBySender: ReadonlyMap<string, number>;
   /** Asks of this node that are waiting for their answer. */
   readonly pendingAskCount: number;
+  /** Stops an actor without a parent, its children first; resolves when all have ended. One that is gone is no error. */
+  stopActor(ref: ActorRef<never>): Promise<void>;
   /** Stops every actor, children first, and resolves when all have ended. Idempotent. */
   stop(): Promise<void>;
 }

@@ -266,7 +266,7 @@ test('envelopes of another version are refused: answered, counted, and logged on
   const { transport, a } = await pair();
   const answers: Envelope[] = [];
   const stranger = await transport.attach('stranger', (envelope) => void answers.push(envelope as Envelope));
-  const version = ENVELOPE_VERSION + 1;
+  const version = ENVELOPE_VERSION + 2;
   const ask: Envelope = {
     version,
     from: 'stranger',
@@ -284,14 +284,32 @@ test('envelopes of another version are refused: answered, counted, and logged on
   stranger.send('a', 'nonsense' as unknown as Envelope);
   await a.settle();
   expect(a.system.refusedEnvelopeCount).toBe(6);
+  expect([...a.system.refusedBySender]).toEqual([
+    ['stranger', 5],
+    ['unknown', 1],
+  ]);
   expect(answers).toHaveLength(3);
   expect(answers[0]).toMatchObject({ version, kind: 'fail', correlation: '7', body: { code: 'refused' } });
   const lines = a.log.map(({ message }) => message);
   expect(
-    lines.filter((line) => line.includes('of node stranger: its version is 2, this node speaks 1')),
+    lines.filter((line) => line.includes('of node stranger: its version is 3, this node speaks 1')),
   ).toHaveLength(1);
   expect(lines).toHaveLength(2);
   await stranger.detach();
+});
+
+test('a node of the next or the last version is understood', async () => {
+  const { transport, a } = await pair();
+  const ref = a.system.spawn('counter', counter());
+  const neighbour = await transport.attach('neighbour', () => undefined);
+  for (const version of [ENVELOPE_VERSION - 1, ENVELOPE_VERSION + 1]) {
+    const body = { type: 'Add', amount: 1 };
+    neighbour.send('a', { version, from: 'neighbour', kind: 'tell', path: 'counter', incarnation: 0, body });
+  }
+  await a.settle();
+  expect(await a.system.ask(ref, read)).toBe(2);
+  expect(a.system.refusedEnvelopeCount).toBe(0);
+  await neighbour.detach();
 });
 
 test('the fail of another version is understood', async () => {
