@@ -131,6 +131,11 @@ export const METRIC_CATALOGUE = {
 
   // Models
   dlgforge_endpoint_in_flight: { type: 'gauge', labels: ['endpoint'], help: 'Requests in flight.' },
+  dlgforge_endpoint_waiting: {
+    type: 'gauge',
+    labels: ['endpoint'],
+    help: 'Requests that wait and may go to it.',
+  },
   dlgforge_endpoint_limit: {
     type: 'gauge',
     labels: ['endpoint'],

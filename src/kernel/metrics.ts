@@ -25,7 +25,7 @@ export interface Gauge {
   set(value: number): void;
   /** Up or down. */
   add(amount: number): void;
-  /** There is nothing to tell any more: the series goes. */
+  /** There is nothing to tell any more: the series goes, and is asked for anew when there is. */
   remove(): void;
 }
 

@@ -45,8 +45,9 @@ function count(
 export function endpointSource(stats: () => Promise<readonly EndpointStats[]>): MetricSource {
   const states: readonly EndpointStats['state'][] = ['open_for_traffic', 'paused', 'sick'];
   return async () =>
-    (await stats()).flatMap(({ endpoint, inFlight, limit, state }) => [
+    (await stats()).flatMap(({ endpoint, inFlight, waiting, limit, state }) => [
       sample('dlgforge_endpoint_in_flight', inFlight, { endpoint }),
+      sample('dlgforge_endpoint_waiting', waiting, { endpoint }),
       sample('dlgforge_endpoint_limit', limit, { endpoint }),
       ...states.map((each) =>
         sample('dlgforge_endpoint_state', each === state ? 1 : 0, { endpoint, state: each }),
