@@ -11,6 +11,7 @@ import type {
   ModelPort,
 } from '../ports/model.ts';
 import { checkEndpoint } from './check-endpoint.ts';
+import { endpointSpecs } from './endpoint-specs.ts';
 import { FormatLearner } from './format-learner.ts';
 import { ModelEndpoint } from './model-endpoint.ts';
 import type { EndpointConfig, RoleSettings } from './settings.ts';
@@ -47,12 +48,7 @@ class OpenAiModel implements ModelPort {
   readonly #agent: Agent;
 
   constructor({ endpoints, roles, capabilities, logger, clock = systemClock }: ModelPortOptions) {
-    this.endpoints = endpoints.map(({ name, roles: served, weight, maxInFlight }) => ({
-      name,
-      roles: served,
-      weight,
-      maxInFlight,
-    }));
+    this.endpoints = endpointSpecs(endpoints, roles);
     this.#roles = roles;
     this.#logger = logger;
     this.#agent = createAgent(endpoints);

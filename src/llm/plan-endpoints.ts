@@ -187,7 +187,7 @@ function roleSettings(agents: Readonly<Record<Role, AgentEntry>>): Record<Role, 
 }
 
 /** An address without the user, password and query that it may carry (I8). */
-function shownUrl(url: string): string {
+export function shownUrl(url: string): string {
   const { protocol, host, pathname } = new URL(url);
   return `${protocol}//${host}${pathname === '/' ? '' : pathname}`;
 }

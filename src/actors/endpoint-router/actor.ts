@@ -7,10 +7,10 @@ import { Pool, type PoolOptions } from './pool.ts';
 import { acquireCancelled, type EndpointRouter, type PermitReply, unreachableRouter } from './router.ts';
 import { decodeRouterMessage, type RouterMessage, type RouterReply } from './router-messages.ts';
 
+export { ROUTER_PATH } from './router-messages.ts';
+
 /** Every open call of a window has one message here at most. */
 const MAILBOX_CAPACITY = 200_000;
-/** Where the router of a cluster lives on the node that leads it. */
-export const ROUTER_PATH = 'router';
 
 export interface EndpointRouterOptions extends Pick<PoolOptions, 'runs' | 'queueCapacity'> {
   /** Of the lease under which it grants; grants carry it. @default 0 */

@@ -88,6 +88,8 @@ export class Desk {
 
   #acknowledge(message: RouterMessage, context: Context): void {
     if (message.type === 'Acquire' || message.type === 'GetStats' || !('replyTo' in message)) return;
+    // Meant for a router that is still to start at this place: the sender tries again.
+    if (message.type === 'AdoptPermits' && message.epoch !== this.#epoch) return;
     if (message.replyTo !== undefined) context.reply(message.replyTo, 'done');
   }
 

@@ -71,7 +71,7 @@ export class PoolRun {
     this.isRegistered = true;
     this.#strategies = { strategy: strategy ?? 'weighted_least_inflight', roles: roleStrategies };
     const names = new Set(endpoints.map(({ name }) => name));
-    for (const name of [...this.#endpoints.keys()]) if (!names.has(name)) this.remove(name);
+    for (const name of this.#endpoints.keys()) if (!names.has(name)) this.remove(name);
     for (const spec of endpoints) this.#put(spec, hasAlternative(spec, endpoints));
   }
 
@@ -95,7 +95,7 @@ export class PoolRun {
   }
 
   close(): void {
-    for (const name of [...this.#endpoints.keys()]) this.remove(name);
+    for (const name of this.#endpoints.keys()) this.remove(name);
   }
 
   enqueue(ticket: Ticket): void {

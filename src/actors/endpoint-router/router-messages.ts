@@ -68,6 +68,8 @@ export type RouterReply =
   /** Another router was meant. */
   | { readonly type: 'moved' };
 
+/** Where the router of a cluster lives on the node that leads it. */
+export const ROUTER_PATH = 'router';
 /** Permits of one `AdoptPermits`: a message stays well below a megabyte. */
 export const ADOPTED_MAX = 500;
 const ENDPOINTS_MAX = 1_000;
