@@ -175,8 +175,7 @@ function tlsBlock({ cert, key, ca }: { cert: string; key: string; ca?: string })
 }
 
 function quoted(text: string): string {
-  const isPlain = [...text].every((char) => char >= ' ');
-  if (isPlain) return `"${text.replace(/["\\]/g, '\\$&')}"`;
+  if (!/\p{Cc}/u.test(text)) return `"${text.replace(/["\\]/g, '\\$&')}"`;
   throw new DlgforgeError('config', 'a path or token for NATS has a control character in it; leave it out');
 }
 
