@@ -192,10 +192,11 @@ class SingletonContender implements Contender {
   // Leading.
 
   async #leadUnder(lease: LeaseGrant): Promise<End> {
-    const { name, clock } = this.#options;
+    const { name, clock, membership } = this.#options;
     const sinceMs = clock.now();
     this.#leads = lease;
-    const end = await this.#lead(lease);
+    // The store may have been away for long: what held when the lease was asked for need not hold now.
+    const end = this.#isStopped || !membership.inContact() ? 'stopped' : await this.#lead(lease);
     this.#leads = null;
     this.#log('info', `this node leads ${name} (epoch ${lease.epoch}) no longer: ${endText(end)}`);
     if (end !== 'lost') await this.#release(lease);
@@ -214,7 +215,7 @@ class SingletonContender implements Contender {
       return await this.#serve(leadership, lease, signal);
     } catch (error) {
       if (isDlgforgeError(error, 'stale_epoch')) return 'lost';
-      return error instanceof Error ? error : new Error(messageOf(error));
+      return errorOf(error);
     } finally {
       forget();
       over.abort();
@@ -224,7 +225,7 @@ class SingletonContender implements Contender {
   /** Invariant 2. */
   async #serve(leadership: Leadership, lease: LeaseGrant, signal: AbortSignal): Promise<End> {
     if (!signal.aborted) this.#announce(lease);
-    const end = await Promise.race([leadership.ended, aborted(signal)]);
+    const end = await Promise.race([leadership.ended, aborted(signal)]).catch(errorOf);
     this.#announce(null);
     await leadership.stop();
     if (end !== null) return end;
@@ -309,6 +310,8 @@ function aborted(signal: AbortSignal): Promise<null> {
     signal.addEventListener('abort', () => resolve(null), { once: true });
   });
 }
+
+const errorOf = (error: unknown): Error => (error instanceof Error ? error : new Error(messageOf(error)));
 
 function endText(end: End): string {
   if (end instanceof Error)
