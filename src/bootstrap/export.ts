@@ -8,7 +8,7 @@ import { noSuchRun } from '../store/store-errors.ts';
 import { openDataset, ownDatasetId } from './dataset.ts';
 import { inputsBase } from './dialogue-settings.ts';
 import { projectionOf, rowSettings, writeStateOf } from './files.ts';
-import { holdDataset } from './hold.ts';
+import { thisProcess, holdDataset } from './hold.ts';
 import type { Project } from './project.ts';
 import { hasStore, openProjectStore } from './project-store.ts';
 import { configOf } from './runs.ts';
@@ -36,7 +36,7 @@ export async function exportFiles(project: Project, options: ExportOptions): Pro
   const store = await openProjectStore(project);
   cleanUp.defer(() => store.close());
   const { datasetId, runs } = await wanted(store, project, options);
-  const hold = await holdDataset(store, datasetId, options.command, (error) =>
+  const hold = await holdDataset(store, datasetId, thisProcess(options.command), (error) =>
     project.logger.log(
       'error',
       'store',

@@ -17,7 +17,7 @@ import { datasetIdOf, openDataset } from './dataset.ts';
 import { inputsBase } from './dialogue-settings.ts';
 import { openFiles, type OutputFiles } from './files.ts';
 import { fingerprintOf } from './fingerprint.ts';
-import { holdDataset } from './hold.ts';
+import { type Holder, holdDataset, thisProcess } from './hold.ts';
 import { type Knowledge, openKnowledge } from './knowledge.ts';
 import { journalImport, type LegacyImport, readLegacyImport } from './legacy-import.ts';
 import type { Project } from './project.ts';
@@ -39,6 +39,26 @@ export interface PreparedRun {
   readonly files: OutputFiles;
 }
 
+/** What is known to be in order before anything is attached to, started or spent. */
+export interface Preflight {
+  readonly requirements: Requirements;
+  readonly assets: DialogueAssets;
+  readonly knowledge: Knowledge;
+}
+
+/** @throws DlgforgeError with everything that is off. */
+export async function preflight(
+  project: Project,
+  options: RunOptions,
+  cleanUp: AsyncDisposableStack,
+): Promise<Preflight> {
+  const requirements = required(project);
+  const assets = await loadAssets(project);
+  const knowledge = await prepareKnowledge(project, options);
+  cleanUp.defer(() => knowledge.close());
+  return { requirements, assets, knowledge };
+}
+
 /** @throws DlgforgeError when the run cannot start, saying what to do. */
 export async function prepareRun(
   project: Project,
@@ -46,10 +66,7 @@ export async function prepareRun(
   cleanUp: AsyncDisposableStack,
 ): Promise<PreparedRun> {
   const { config } = project;
-  const requirements = required(project);
-  const assets = await loadAssets(project);
-  const knowledge = await prepareKnowledge(project, options);
-  cleanUp.defer(() => knowledge.close());
+  const { requirements, assets, knowledge } = await preflight(project, options, cleanUp);
 
   options.observer.status('opening the store');
   const store = await openProjectStore(project, { onWaiting: (message) => options.observer.status(message) });
@@ -58,7 +75,14 @@ export async function prepareRun(
   const backend = await prepareBackend(project, requirements, store);
   cleanUp.defer(() => backend.close());
 
-  const { wanted, dataset, lease, holdLost, legacy } = await prepareDataset(project, options, store, cleanUp);
+  const wanted = await wantedRun(store, config, project.folders.output);
+  const { dataset, lease, holdLost, legacy } = await prepareDataset(
+    project,
+    store,
+    wanted,
+    thisProcess(options.command),
+    cleanUp,
+  );
   const run = await openRun({
     ...options,
     store,
@@ -86,7 +110,6 @@ function required({ config, loaded, logger }: Project): Requirements {
   const requirements = checkRequirements(loaded, 'run');
   for (const notice of requirements.notices) logger.log('warn', 'config', notice);
   if (requirements.problems.length > 0) throw problemsError('config', requirements.problems);
-  if (config.run.distributed.enabled) throw noClusterYet();
   logger.redact(secretsOf(loaded, requirements.keys));
   return requirements;
 }
@@ -110,10 +133,15 @@ async function prepareKnowledge(project: Project, { observer, stop }: RunOptions
   return knowledge;
 }
 
-async function prepareBackend(project: Project, requirements: Requirements, store: Store): Promise<Backend> {
+/** @throws DlgforgeError when a model cannot be used. */
+export async function prepareBackend(
+  project: Project,
+  requirements: Requirements,
+  { capabilities }: Pick<Store, 'capabilities'>,
+): Promise<Backend> {
   const { loaded, logger, config } = project;
   const { roles, keys } = requirements;
-  const backend = await openBackend({ loaded, roles, keys, capabilities: store.capabilities, logger });
+  const backend = await openBackend({ loaded, roles, keys, capabilities, logger });
   if (config.llm.backend !== 'vllm_attach') return backend;
   try {
     await checkAttached(backend.port, roles, logger);
@@ -134,24 +162,29 @@ const takenOver: RunEnd = {
 };
 
 interface PreparedDataset {
-  readonly wanted: WantedRun;
   readonly dataset: Dataset;
   readonly lease: LeaseGrant;
   readonly holdLost: Promise<RunEnd>;
   readonly legacy: LegacyImport | null;
+  /** Lets others write the dataset. */
+  release(): Promise<void>;
 }
 
-async function prepareDataset(
+/**
+ * The dataset of a run, held for writing, with what 0.1.0 left in its folder.
+ * @throws DlgforgeError `held`, `resume` or `output`.
+ */
+export async function prepareDataset(
   project: Project,
-  options: RunOptions,
   store: Store,
+  wanted: WantedRun,
+  holder: Holder,
   cleanUp: AsyncDisposableStack,
 ): Promise<PreparedDataset> {
   const { config, folders, logger } = project;
-  const wanted = await wantedRun(store, config, folders.output);
   const id = await datasetIdOf(folders.output, wanted.stored?.datasetId ?? null, config.saving.dataset_id);
   const lost = Promise.withResolvers<RunEnd>();
-  const hold = await holdDataset(store, id, options.command, (error) => {
+  const hold = await holdDataset(store, id, holder, (error) => {
     logger.log('error', 'store', `[store] the hold on the dataset was not renewed: ${messageOf(error)}`);
     if (isDlgforgeError(error, 'stale_epoch')) lost.resolve(takenOver);
   });
@@ -162,7 +195,7 @@ async function prepareDataset(
   }
   const dataset = await openDataset(store, id, folders.output, logger, legacy?.unfinishedQuestions);
   if (legacy !== null) await takeOverLegacyRun(project, store, legacy);
-  return { wanted, dataset, lease: hold.lease, holdLost: lost.promise, legacy };
+  return { dataset, lease: hold.lease, holdLost: lost.promise, legacy, release: () => hold.release() };
 }
 
 /** What 0.1.0 left of a run that this store does not know; null when there is nothing. */
@@ -190,12 +223,5 @@ function unknownRun(id: RunId, outputDir: string): DlgforgeError {
   return new DlgforgeError(
     'resume',
     `There is no run ${id} to resume: the store does not know it and ${outputDir}/run_state holds no ${id}.json. \`dlgforge runs list\` shows the runs; to start a new one leave run.resume_run_id (RESUME_RUN_ID) empty.`,
-  );
-}
-
-function noClusterYet(): DlgforgeError {
-  return new DlgforgeError(
-    'config',
-    'run.distributed.enabled is true, but this release runs in one process. Set run.distributed.enabled: false (DISTRIBUTED_ENABLED=false).',
   );
 }

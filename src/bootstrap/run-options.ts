@@ -1,7 +1,7 @@
 /** What a run is asked for, and what it shows while it goes on. */
 import type { RunView } from '../actors/messages.ts';
 import type { RunId } from '../kernel/ids.ts';
-import type { Generation } from './generation.ts';
+import type { CallFigures } from './run-report.ts';
 
 export type { RunView };
 
@@ -10,6 +10,8 @@ export interface RunOptions {
   /** The command line, shown to others that meet our hold. */
   readonly command: string;
   readonly observer: RunObserver;
+  /** On a cluster: submit the run and do not wait for it. @default false */
+  readonly detach?: boolean;
   /** Aborts at the first request to stop; what is in flight may finish. */
   readonly stop: AbortSignal;
 }
@@ -27,5 +29,5 @@ export interface RunStart {
   readonly languages: readonly string[];
   readonly outputDir: string;
   view(): Promise<RunView>;
-  readonly calls: Generation['calls'];
+  readonly calls: { stats(): Promise<CallFigures> };
 }

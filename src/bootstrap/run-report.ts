@@ -55,6 +55,9 @@ export interface RunReport {
   readonly rehearsal: boolean;
 }
 
+/** Calls as this process, or the cluster, counts them; the store knows what was paid for. */
+export type CallFigures = CallStats & { readonly endpoints: readonly EndpointStats[] };
+
 export interface ReportOptions {
   readonly project: Project;
   readonly store: Store;
@@ -63,7 +66,7 @@ export interface ReportOptions {
   /** What 0.1.0 had done of this run; it counts. */
   readonly earlier: readonly EarlierCounts[];
   readonly end: RunEnd;
-  readonly stats: CallStats & { readonly endpoints: readonly EndpointStats[] };
+  readonly stats: CallFigures;
   readonly resumed: boolean;
   readonly wallMs: number;
 }

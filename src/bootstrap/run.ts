@@ -18,6 +18,26 @@ import { reportRun, type RunReport } from './run-report.ts';
 
 export type { RunObserver, RunOptions, RunStart, RunView } from './run-options.ts';
 
+/** A run that goes on without whoever submitted it. */
+export interface DetachedRun {
+  readonly status: 'detached';
+  readonly runId: string;
+}
+
+/** Where the configuration says: in this process, or on a cluster. @throws DlgforgeError as the two do. */
+export async function runProject(project: Project, options: RunOptions): Promise<RunReport | DetachedRun> {
+  if (project.config.run.distributed.enabled) {
+    return await (await import('./cluster/distributed-run.ts')).runDistributed(project, options);
+  }
+  if (options.detach === true) {
+    throw new DlgforgeError(
+      'usage',
+      '--detach needs a cluster that goes on with the run: set run.distributed.enabled: true (DISTRIBUTED_ENABLED=true).',
+    );
+  }
+  return await runLocally(project, options);
+}
+
 /**
  * @throws DlgforgeError when the run cannot start or its files cannot be written. A run that started and did not
  * reach its end is a report with that status; whatever happens, what was paid for is kept.

@@ -9,7 +9,6 @@ import type { CallTotals, HolderInfo, RunRecord, RunStatus, Store } from '../por
 import { noSuchRun } from '../store/store-errors.ts';
 import { livingHolder } from './hold.ts';
 import type { Project } from './project.ts';
-import { hasStore, openProjectStore } from './project-store.ts';
 import { type LanguageReport, languageReport } from './run-report.ts';
 
 export interface RunSummary {
@@ -39,56 +38,45 @@ export interface RunDetails extends RunSummary {
   readonly settings: Readonly<Record<string, string>>;
   /** The process that writes the dataset now. */
   readonly holder: HolderInfo | null;
-  readonly outputDir: string;
-  readonly runState: string;
-  readonly logsDir: string;
+  /** Null where nobody knows it: a cluster's runs are written wherever somebody follows them. */
+  readonly outputDir: string | null;
+  readonly runState: string | null;
+  readonly logsDir: string | null;
   readonly store: string;
 }
 
-/** Newest first; none before the first run of a project. */
-export async function listRuns(project: Project): Promise<readonly RunSummary[]> {
-  if (!hasStore(project)) return [];
-  return await withStore(project, async (store) => {
-    const records = await store.listRuns();
-    const driven = await drivenRuns(store, records);
-    const summaries: RunSummary[] = [];
-    for (const record of records) {
-      summaries.push(summaryOf(record, driven, await numbersOf(store, record)));
-    }
-    return summaries;
-  });
+/** The runs of a store, newest first. */
+export async function runsOf(store: Store): Promise<readonly RunSummary[]> {
+  const records = await store.listRuns();
+  const driven = await drivenRuns(store, records);
+  const summaries: RunSummary[] = [];
+  for (const record of records) {
+    summaries.push(summaryOf(record, driven, await numbersOf(store, record)));
+  }
+  return summaries;
 }
+
+/** Where a project keeps the files of its runs; null for a cluster's runs seen from outside of any project. */
+export type RunPlace = Pick<Project, 'root' | 'folders'> | null;
 
 /** @throws DlgforgeError when there is no such run. */
-export async function showRun(project: Project, id: string): Promise<RunDetails> {
-  if (!hasStore(project)) throw noSuchRun(id);
-  return await withStore(project, async (store) => {
-    const record = await store.getRun(runId(id));
-    if (record === null) throw noSuchRun(id);
-    const ofDataset = (await store.listRuns()).filter(({ datasetId }) => datasetId === record.datasetId);
-    const numbers = await numbersOf(store, record);
-    const folder = outputDir(configOf(record), project.root);
-    return {
-      ...summaryOf(record, await drivenRuns(store, ofDataset), numbers),
-      ordinal: record.ordinal,
-      models: numbers.models,
-      settings: record.fingerprint,
-      holder: await livingHolder(store, record.datasetId),
-      outputDir: folder,
-      runState: runStatePath(folder, record.id),
-      logsDir: project.folders.logs,
-      store: store.description,
-    };
-  });
-}
-
-async function withStore<T>(project: Project, use: (store: Store) => Promise<T>): Promise<T> {
-  const store = await openProjectStore(project);
-  try {
-    return await use(store);
-  } finally {
-    await store.close();
-  }
+export async function detailsOf(store: Store, id: string, place: RunPlace): Promise<RunDetails> {
+  const record = await store.getRun(runId(id));
+  if (record === null) throw noSuchRun(id);
+  const ofDataset = (await store.listRuns()).filter(({ datasetId }) => datasetId === record.datasetId);
+  const numbers = await numbersOf(store, record);
+  const folder = place === null ? null : outputDir(configOf(record), place.root);
+  return {
+    ...summaryOf(record, await drivenRuns(store, ofDataset), numbers),
+    ordinal: record.ordinal,
+    models: numbers.models,
+    settings: record.fingerprint,
+    holder: await livingHolder(store, record.datasetId),
+    outputDir: folder,
+    runState: folder === null ? null : runStatePath(folder, record.id),
+    logsDir: place?.folders.logs ?? null,
+    store: store.description,
+  };
 }
 
 /** The configuration that a run was last driven with, without its secrets. */

@@ -6,6 +6,50 @@ export function addClusterCommands(program: Command): void {
   const cluster = program.command('cluster').description('start, look at and stop a cluster of nodes');
   addStart(cluster);
   addLaunch(cluster);
+  addControl(cluster);
+}
+
+/** Where the cluster is, for commands that look at it or ask it for something. */
+export function located(target: Command): Command {
+  return target
+    .option('--address <url>', 'NATS server of the cluster (default: the one that runs on this machine)')
+    .option('--token <token>', 'token of the NATS server; better in DLGFORGE_NATS_TOKEN')
+    .option('--postgres <dsn>', 'Postgres of the cluster; better in DLGFORGE_POSTGRES_DSN')
+    .option('--namespace <name>', 'name of the cluster (default: dlgforge)');
+}
+
+function addControl(cluster: Command): void {
+  located(cluster.command('status'))
+    .description('nodes, runs, endpoints and queue of the cluster')
+    .option('--watch', 'look again every second, until Ctrl-C')
+    .addOption(json('print JSON; with --watch one line each time'))
+    .addOption(verbose())
+    .action(
+      command(
+        'cluster status',
+        async () => (await import('./commands/cluster-status.ts')).clusterStatusCommand,
+      ),
+    );
+  located(cluster.command('nodes'))
+    .description('the nodes of the cluster')
+    .addOption(json('print JSON'))
+    .addOption(verbose())
+    .action(
+      command('cluster nodes', async () => (await import('./commands/cluster-status.ts')).clusterNodes),
+    );
+  located(cluster.command('drain'))
+    .description('let a node finish its steps, hand its conversations over, and leave')
+    .argument('<node>')
+    .addOption(json('print JSON'))
+    .addOption(verbose())
+    .action(command('cluster drain', async () => (await import('./commands/cluster-stop.ts')).clusterDrain));
+  located(cluster.command('stop'))
+    .description('stop the nodes of this machine, one node, or all of them; runs can go on later')
+    .option('--node <node>', 'only this one')
+    .option('--all', 'every node of the cluster')
+    .addOption(json('print JSON'))
+    .addOption(verbose())
+    .action(command('cluster stop', async () => (await import('./commands/cluster-stop.ts')).clusterStop));
 }
 
 function addStart(cluster: Command): void {

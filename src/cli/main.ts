@@ -4,6 +4,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { addClusterCommands } from './cluster-program.ts';
 import { collect, command, json, port, positive, verbose } from './command.ts';
 import { EXIT } from './exit-codes.ts';
+import { addActorsCommands, addAttachCommand, addRunsCommands } from './runs-program.ts';
 import { watchStreams } from './terminal.ts';
 
 const packageFile = new URL('../../package.json', import.meta.url);
@@ -40,6 +41,7 @@ export function createProgram(): Command {
       'resume although settings that decide about accepted rows have changed',
       false,
     )
+    .option('--detach', 'on a cluster: submit the run, print its id, and do not wait for it', false)
     .option('--quiet', 'no progress, only warnings and the summary', false)
     .addOption(json('print a machine-readable summary on stdout'))
     .addOption(logFormat())
@@ -75,24 +77,8 @@ export function createProgram(): Command {
     .addOption(verbose())
     .action(command('config show', async () => (await import('./commands/config-show.ts')).configShow));
 
-  const runs = program.command('runs').description('look at the runs of a project');
-  const project = (): Option =>
-    new Option('--config <file>', 'configuration file of the project').default('config.yaml');
-  runs
-    .command('list')
-    .description('all runs, newest first')
-    .addOption(project())
-    .addOption(json('print JSON'))
-    .addOption(verbose())
-    .action(command('runs list', async () => (await import('./commands/runs.ts')).runsList));
-  runs
-    .command('show')
-    .description('one run: status, counts, calls and settings')
-    .argument('<run-id>')
-    .addOption(project())
-    .addOption(json('print JSON'))
-    .addOption(verbose())
-    .action(command('runs show', async () => (await import('./commands/runs.ts')).runsShow));
+  addRunsCommands(program);
+  addAttachCommand(program);
 
   program
     .command('export')
@@ -114,6 +100,7 @@ export function createProgram(): Command {
     .action(command('rehearse', async () => (await import('./commands/rehearse.ts')).rehearse));
 
   addClusterCommands(program);
+  addActorsCommands(program);
   return program;
 }
 

@@ -36,6 +36,7 @@ export function renderSummary(report: RunReport, configPath: string, workingDir:
 const STATUS: Readonly<Record<RunReport['status'], string>> = {
   completed: 'completed',
   interrupted: 'interrupted',
+  cancelled: 'cancelled',
   failed: 'stopped before its end',
 };
 

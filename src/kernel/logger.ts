@@ -11,6 +11,7 @@ export type LogCategory =
   | 'store'
   | 'actors'
   | 'export'
+  | 'cluster'
   | 'config';
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 

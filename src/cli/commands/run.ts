@@ -1,6 +1,6 @@
 import { openProject } from '../../bootstrap/project.ts';
 import type { RunReport } from '../../bootstrap/run-report.ts';
-import { runLocally } from '../../bootstrap/run.ts';
+import { runProject } from '../../bootstrap/run.ts';
 import type { LogLevel } from '../../kernel/logger.ts';
 import { EXIT } from '../exit-codes.ts';
 import { overridesOf, type RunFlags } from '../overrides.ts';
@@ -10,6 +10,7 @@ import { print, say } from '../terminal.ts';
 
 interface Flags extends RunFlags {
   readonly allowConfigChange: boolean;
+  readonly detach?: boolean;
   readonly quiet: boolean;
   readonly json?: boolean;
   readonly logFormat: 'text' | 'json';
@@ -30,13 +31,20 @@ export async function run(configPath: string, flags: Flags): Promise<number> {
   });
   const stop = stopOnSignals(progress);
   try {
-    const report = await runLocally(project, {
+    const report = await runProject(project, {
       allowConfigChange: flags.allowConfigChange,
+      detach: flags.detach === true,
       command: `dlgforge run ${configPath}`,
       observer: progress,
       stop: stop.signal,
     });
     progress.close();
+    if (report.status === 'detached') {
+      if (flags.json === true) print(JSON.stringify(report, null, 2));
+      else print(report.runId);
+      say(`The run goes on without this terminal. Follow it: dlgforge attach ${report.runId}`);
+      return EXIT.done;
+    }
     if (flags.json === true) print(JSON.stringify(report, null, 2));
     else say(renderSummary(report, configPath, process.cwd()));
     return exitCode(report);

@@ -1,31 +1,31 @@
-import { projectWithoutLogs } from '../../bootstrap/project.ts';
-import { listRuns, type RunDetails, type RunSummary, showRun } from '../../bootstrap/runs.ts';
-import { loadConfig } from '../../config/load.ts';
+import { type RunDetails, type RunSummary } from '../../bootstrap/runs.ts';
+import { listRunsOf, showRunOf } from '../../bootstrap/cluster/runs-store.ts';
+import { processEnvironment } from '../../config/environment.ts';
 import { callLine, modelLines } from '../call-lines.ts';
 import { EXIT } from '../exit-codes.ts';
 import { count, table } from '../format.ts';
 import { print } from '../terminal.ts';
+import type { StoreFlags } from '../../bootstrap/cluster/runs-store.ts';
 
-interface Flags {
-  readonly config: string;
+interface Flags extends StoreFlags {
   readonly json?: boolean;
 }
 
-export async function runsList({ config, json }: Flags): Promise<number> {
-  const runs = await listRuns(projectAt(config));
-  if (json === true) print(JSON.stringify(runs, null, 2));
-  else if (runs.length === 0) print(`No runs yet. Start one: npx dlgforge run ${config}`);
+export async function runsList(flags: Flags): Promise<number> {
+  const runs = await listRunsOf(flags, processEnvironment());
+  if (flags.json === true) print(JSON.stringify(runs, null, 2));
+  else if (runs.length === 0) print(`No runs yet. Start one: npx dlgforge run ${configOf(flags)}`);
   else print(runs.flatMap(listed).join('\n'));
   return EXIT.done;
 }
 
-export async function runsShow(id: string, { config, json }: Flags): Promise<number> {
-  const run = await showRun(projectAt(config), id);
-  print(json === true ? JSON.stringify(run, null, 2) : shown(run, config).join('\n'));
+export async function runsShow(id: string, flags: Flags): Promise<number> {
+  const run = await showRunOf(flags, processEnvironment(), id);
+  print(flags.json === true ? JSON.stringify(run, null, 2) : shown(run, configOf(flags)).join('\n'));
   return EXIT.done;
 }
 
-const projectAt = (configPath: string) => projectWithoutLogs(loadConfig({ configPath }));
+const configOf = ({ config }: Flags): string => config ?? 'config.yaml';
 
 function listed(run: RunSummary): string[] {
   return [
@@ -79,10 +79,16 @@ function shown(run: RunDetails, config: string): string[] {
     ...section('Drops', dropLines(run)),
     ...section('Model calls', [callLine(run), ...modelLines(run.models)]),
     ...section('Settings that decide about its rows', settingLines(run)),
-    ...section('Files', [run.outputDir, run.runState, `${run.logsDir} (logs)`, run.store]),
+    ...section('Files', filesOf(run)),
     ...section('Now', [nowLine(run, config)]),
   ];
 }
+
+const filesOf = ({ outputDir, runState, logsDir, store }: RunDetails): string[] => [
+  ...[outputDir, runState].filter((path) => path !== null),
+  ...(logsDir === null ? [] : [`${logsDir} (logs)`]),
+  store,
+];
 
 const dropLines = ({ languages }: RunDetails): string[] =>
   languages.flatMap(({ language, dropReasons }) =>

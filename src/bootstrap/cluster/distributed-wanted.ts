@@ -1,0 +1,22 @@
+/** The cluster that a configuration means. */
+import { join } from 'node:path';
+import { readSecret } from '../../config/credentials.ts';
+import type { Project } from '../project.ts';
+import { clusterHome } from './address-file.ts';
+import type { Wanted } from './find-cluster.ts';
+
+export function wantedBy({ config, loaded, folders }: Project): Wanted {
+  const { distributed } = config.run;
+  const { environment } = loaded;
+  return {
+    namespace: distributed.namespace,
+    address:
+      distributed.address === 'auto' ? (distributed.nats_url?.reveal() ?? 'auto') : distributed.address,
+    natsToken:
+      distributed.nats_token?.reveal() ?? readSecret(environment, 'DLGFORGE_NATS_TOKEN')?.reveal() ?? null,
+    dsn: config.store.postgres.dsn?.reveal() ?? null,
+    tls: null,
+    environment,
+    homes: [clusterHome(environment), join(folders.state, 'cluster')],
+  };
+}

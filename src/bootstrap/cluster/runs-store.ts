@@ -1,0 +1,95 @@
+/** The store that a command about runs means, opened without joining a cluster. */
+import { existsSync } from 'node:fs';
+import type { Environment } from '../../config/environment.ts';
+import { loadConfig } from '../../config/load.ts';
+import { silentLogger } from '../../kernel/logger.ts';
+import type { Store } from '../../ports/store.ts';
+import { type Project, projectWithoutLogs } from '../project.ts';
+import { hasStore, openProjectStore } from '../project-store.ts';
+import { noSuchRun } from '../../store/store-errors.ts';
+import { detailsOf, type RunDetails, runsOf, type RunSummary } from '../runs.ts';
+import { noCluster } from './client.ts';
+import { wantedBy } from './distributed-wanted.ts';
+import { type ClusterAddress, findCluster, wantedFromFlags } from './find-cluster.ts';
+import { openClusterStore } from './join.ts';
+
+export interface StoreFlags {
+  /** A configuration file; with `run.distributed.enabled` it names its cluster. */
+  readonly config?: string;
+  readonly address?: string;
+  readonly token?: string;
+  readonly postgres?: string;
+  readonly namespace?: string;
+}
+
+export interface OpenedStore {
+  /** Null for a project that has not made one yet. */
+  readonly store: Store | null;
+  /** Null when the store is a project's own. */
+  readonly address: ClusterAddress | null;
+  readonly project: Project | null;
+  close(): Promise<void>;
+}
+
+const DEFAULT_CONFIG = 'config.yaml';
+
+/** @throws DlgforgeError when neither a cluster nor a project's store is there. */
+export async function openStoreOfRuns(flags: StoreFlags, environment: Environment): Promise<OpenedStore> {
+  const named = flags.address ?? flags.postgres ?? flags.namespace;
+  const project = named === undefined ? projectAt(flags.config) : null;
+  if (project !== null && !project.config.run.distributed.enabled) return await storeOf(project);
+  const wanted = project === null ? wantedFromFlags(flags, environment) : wantedBy(project);
+  const address = await findCluster(wanted);
+  if (address === null) {
+    // The cluster that a run started for itself is gone with it; its data is the project's.
+    if (project !== null && hasStore(project)) return await storeOf(project);
+    throw noCluster();
+  }
+  const store = await openClusterStore({
+    address,
+    limits: { poolMax: 4 },
+    runtimeDir: environment['XDG_RUNTIME_DIR'],
+    logger: silentLogger,
+    onStatus: () => undefined,
+  });
+  return { store, address, project, close: () => store.close() };
+}
+
+async function storeOf(project: Project): Promise<OpenedStore> {
+  const store = hasStore(project) ? await openProjectStore(project) : null;
+  return { store, address: null, project, close: async () => await store?.close() };
+}
+
+/** A file that was named must be there; the customary one may be missing. */
+function projectAt(configPath: string | undefined): Project | null {
+  if (configPath === undefined && !existsSync(DEFAULT_CONFIG)) return null;
+  return projectWithoutLogs(loadConfig({ configPath: configPath ?? DEFAULT_CONFIG }));
+}
+
+/** Newest first; none before the first run of a project. */
+export async function listRunsOf(
+  flags: StoreFlags,
+  environment: Environment,
+): Promise<readonly RunSummary[]> {
+  const { store, close } = await openStoreOfRuns(flags, environment);
+  try {
+    return store === null ? [] : await runsOf(store);
+  } finally {
+    await close();
+  }
+}
+
+/** @throws DlgforgeError when there is no such run. */
+export async function showRunOf(
+  flags: StoreFlags,
+  environment: Environment,
+  id: string,
+): Promise<RunDetails> {
+  const { store, project, close } = await openStoreOfRuns(flags, environment);
+  try {
+    if (store === null) throw noSuchRun(id);
+    return await detailsOf(store, id, project);
+  } finally {
+    await close();
+  }
+}

@@ -1,0 +1,45 @@
+import { resolve } from 'node:path';
+import { type Attached, attachTo } from '../../bootstrap/cluster/attach-run.ts';
+import type { StoreFlags } from '../../bootstrap/cluster/runs-store.ts';
+import { processEnvironment } from '../../config/environment.ts';
+import { EXIT } from '../exit-codes.ts';
+import { eventJson, eventLine } from '../run-event-lines.ts';
+import { print, say } from '../terminal.ts';
+
+interface Flags extends StoreFlags {
+  readonly from: 'start' | 'now';
+  readonly outputDir?: string;
+  readonly json?: boolean;
+}
+
+export async function attach(runId: string | undefined, flags: Flags): Promise<number> {
+  const detach = new AbortController();
+  const onSignal = (): void => detach.abort();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
+  try {
+    const attached = await attachTo(flags, processEnvironment(), {
+      runId: runId ?? null,
+      from: flags.from,
+      outputDir: flags.outputDir === undefined ? null : resolve(flags.outputDir),
+      command: 'dlgforge attach',
+      detach: detach.signal,
+      onStart: ({ id, status }) => {
+        if (flags.json !== true)
+          say(`[attach] following run ${id} (${status}); Ctrl-C detaches, the run goes on`);
+      },
+      onEvent: (event) => print(flags.json === true ? eventJson(event) : eventLine(event)),
+    });
+    if (attached.type === 'ended') return exitCodeOfEnd(attached);
+    say(`[attach] detached; the run goes on. Follow it again: dlgforge attach ${attached.runId}`);
+    return EXIT.done;
+  } finally {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal);
+  }
+}
+
+/** The run's own exit code. */
+function exitCodeOfEnd({ end }: Extract<Attached, { type: 'ended' }>): number {
+  if (end.type === 'completed') return EXIT.done;
+  if (end.type === 'failed') say(end.trouble.message);
+  return end.type === 'failed' ? EXIT.failed : EXIT.interrupted;
+}
