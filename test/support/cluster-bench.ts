@@ -1,9 +1,6 @@
 /** Nodes of a cluster in one process: membership over the memory transport, on a simulated clock. */
-import {
-  joinMembership,
-  type JoinedMembership,
-  type MembershipTimings,
-} from '../../src/actors/cluster/membership.ts';
+import { joinMembership, type JoinedMembership } from '../../src/actors/cluster/membership.ts';
+import type { MembershipTimings } from '../../src/actors/cluster/timings.ts';
 import type { DlgforgeError } from '../../src/kernel/errors.ts';
 import type { Logger } from '../../src/kernel/logger.ts';
 import type { NodeCard } from '../../src/ports/membership.ts';

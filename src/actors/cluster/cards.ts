@@ -94,9 +94,5 @@ function refused(body: unknown, why: string): Heard {
   return { type: 'refused', sender: sender.success ? sender.data : 'unknown', why };
 }
 
-/** Newest first; the rest waits for the next heartbeat. */
-export const returnedList = (returned: ReadonlyMap<string, number>): Heartbeat['returned'] =>
-  [...returned].slice(-RETURNED_MAX).map(([node, time]) => ({ node, time }));
-
 export const sameLeads = (a: NodeCard['leads'], b: NodeCard['leads']): boolean =>
   a.length === b.length && a.every(({ name, epoch }) => b.some((l) => l.name === name && l.epoch === epoch));

@@ -19,33 +19,12 @@ import {
   type Heartbeat,
   type MembershipMessage,
   readBroadcast,
-  returnedList,
   sameLeads,
   type Stranger,
 } from './cards.ts';
-import { Contact, type ContactTimings } from './contact.ts';
-
-export interface MembershipTimings extends ContactTimings {
-  readonly heartbeatMs: number;
-  /** Silence after which a node is asked for. */
-  readonly suspectMs: number;
-  /** Silence after which it is lost, whatever the network says of it. */
-  readonly lostMs: number;
-  readonly probeTimeoutMs: number;
-  /** A node that joins is answered within this, so that it knows the others before their next heartbeat. */
-  readonly answerMs: number;
-}
-
-export const DEFAULT_TIMINGS: MembershipTimings = {
-  heartbeatMs: 500,
-  suspectMs: 1_200,
-  lostMs: 5_000,
-  probeTimeoutMs: 500,
-  answerMs: 50,
-  contactMs: 2_000,
-  warmMs: 1_500,
-  frozenMs: 1_500,
-};
+import { Contact } from './contact.ts';
+import { Departures } from './departures.ts';
+import { DEFAULT_TIMINGS, type MembershipTimings } from './timings.ts';
 
 export interface MembershipOptions {
   readonly endpoint: TransportEndpoint;
@@ -80,18 +59,7 @@ interface Peer {
   heardReturn: number;
 }
 
-interface Departed {
-  readonly startedAtMs: number;
-  readonly seq: number;
-  /** Its process has ended: it cannot come back, only another one under its name. */
-  readonly isFinal: boolean;
-  readonly wasLost: boolean;
-}
-
 const BROADCAST = 'a broadcast';
-const DEPARTED_MAX = 1_000;
-/** A return is told of in all heartbeats of this time: one of them may be lost. */
-const TELL_RETURN_MS = 5_000;
 const READY_TIMEOUT_MS = 10_000;
 
 export function joinMembership(options: MembershipOptions): JoinedMembership {
@@ -105,9 +73,7 @@ class NodeMembership implements JoinedMembership {
   readonly #timings: MembershipTimings;
   readonly #contact: Contact;
   readonly #peers = new Map<string, Peer>();
-  readonly #departed = new Map<string, Departed>();
-  /** Who was lost and has been heard again, with the time of it. */
-  readonly #returned = new Map<string, number>();
+  readonly #departures = new Departures();
   readonly #refused: RefusedSenders;
   readonly #listeners = new Set<(change: MembershipChange) => void>();
   readonly #ready = Promise.withResolvers<void>();
@@ -117,6 +83,8 @@ class NodeMembership implements JoinedMembership {
   #lastBeatMs = Number.NEGATIVE_INFINITY;
   #settled = false;
   #refusedBecause: DlgforgeError | null = null;
+  /** A member whose asks and watches are being ended. */
+  #voiding: string | null = null;
   #left = false;
 
   constructor(options: MembershipOptions) {
@@ -132,6 +100,10 @@ class NodeMembership implements JoinedMembership {
     // Who never asks whether it is ready need not hear that it is not.
     this.#ready.promise.catch(() => undefined);
     endpoint.onBroadcast((body) => this.#receive(body));
+    // Who cannot be sent to any more has been forgotten by the actors here: then it is no member either.
+    endpoint.onNodeLost((node) => {
+      if (!this.#left && node !== this.#voiding) this.#end(node, 'lost', false);
+    });
     this.#tick();
   }
 
@@ -212,7 +184,6 @@ class NodeMembership implements JoinedMembership {
     this.#settled ||= this.isWarm();
     const nowMs = this.#clock.now();
     if (Math.abs(nowMs - this.#lastBeatMs) >= heartbeatMs) this.#beat();
-    for (const [node, atMs] of this.#returned) if (nowMs - atMs > TELL_RETURN_MS) this.#returned.delete(node);
     this.#judge(nowMs);
   }
 
@@ -224,7 +195,7 @@ class NodeMembership implements JoinedMembership {
   }
 
   #heartbeat(): Heartbeat {
-    const returned = returnedList(this.#returned);
+    const returned = this.#departures.returns(this.#clock.now());
     const { leads, labels, ...rest } = this.#card;
     const card = { ...rest, leads: [...leads], labels: { ...labels }, status: { ...rest.status } };
     const whole: Heartbeat = { type: 'heartbeat', seq: this.#seq, settled: this.#settled, card, returned };
@@ -277,14 +248,13 @@ class NodeMembership implements JoinedMembership {
 
   #hear(heartbeat: Heartbeat): void {
     const { card, seq } = heartbeat;
-    const departed = this.#departed.get(card.node);
-    if (departed !== undefined && isOld(heartbeat, departed)) return;
+    if (this.#departures.isOld(heartbeat)) return;
     const known = this.#peers.get(card.node);
     if (known !== undefined && seq <= known.seq) return;
     // Another process under the same name.
     if (known !== undefined && known.card.startedAtMs !== card.startedAtMs)
       this.#end(card.node, 'lost', true);
-    const peer = this.#peers.get(card.node) ?? this.#welcome(heartbeat, departed);
+    const peer = this.#peers.get(card.node) ?? this.#welcome(heartbeat);
     if (peer === null) return;
     const { leads } = peer.card;
     Object.assign(peer, { card, seq, lastHeardMs: this.#clock.now() });
@@ -292,14 +262,13 @@ class NodeMembership implements JoinedMembership {
     if (!sameLeads(leads, card.leads)) this.#tell({ type: 'leads', member: memberOf(peer) });
   }
 
-  #welcome({ card, seq }: Heartbeat, departed: Departed | undefined): Peer | null {
+  #welcome({ card, seq }: Heartbeat): Peer | null {
     const { membersMax = 1_000 } = this.#options;
     if (this.#peers.size >= membersMax) {
       this.#refused.add(card.node, BROADCAST, `there are ${membersMax} other nodes already`);
       return null;
     }
-    this.#departed.delete(card.node);
-    if (departed?.wasLost === true) this.#returned.set(card.node, this.#clock.now());
+    this.#departures.welcome(card.node, this.#clock.now());
     const peer = { card, seq, lastHeardMs: this.#clock.now(), isProbed: false, heardReturn: 0 };
     this.#peers.set(card.node, peer);
     this.#answer();
@@ -317,7 +286,9 @@ class NodeMembership implements JoinedMembership {
       'warn',
       `node ${card.node} had taken this node for lost; what was under way between them is void`,
     );
+    this.#voiding = card.node;
     this.#options.endpoint.declareLost(card.node);
+    this.#voiding = null;
   }
 
   #meet({ card, settled }: Stranger): void {
@@ -366,17 +337,7 @@ class NodeMembership implements JoinedMembership {
     const peer = this.#peers.get(node);
     if (peer === undefined) return;
     this.#peers.delete(node);
-    this.#returned.delete(node);
-    const { seq, card } = peer;
-    this.#departed.delete(node);
-    this.#departed.set(node, {
-      startedAtMs: card.startedAtMs,
-      seq,
-      isFinal,
-      wasLost: type === 'lost' && !isFinal,
-    });
-    const [oldest] = this.#departed.keys();
-    if (this.#departed.size > DEPARTED_MAX && oldest !== undefined) this.#departed.delete(oldest);
+    this.#departures.note(peer.card, peer.seq, isFinal);
     this.#log(type === 'lost' ? 'warn' : 'info', `node ${node} ${type === 'lost' ? 'is lost' : 'has left'}`);
     this.#options.endpoint.declareLost(node);
     this.#tell({ type, member: memberOf(peer) });
@@ -410,10 +371,6 @@ class NodeMembership implements JoinedMembership {
   #log(level: 'debug' | 'info' | 'warn' | 'error', text: string): void {
     this.#options.logger.log(level, 'actors', `[cluster] ${text}`);
   }
-}
-
-function isOld({ card, seq }: Heartbeat, departed: Departed): boolean {
-  return departed.isFinal ? card.startedAtMs <= departed.startedAtMs : seq <= departed.seq;
 }
 
 function isEarlier(

@@ -44,7 +44,7 @@ export class MemoryEndpoint implements TransportEndpoint {
   send(toNode: string, envelope: Envelope): void {
     const text = encode(envelope);
     if (!this.#open) return;
-    if (this.#declaredLost.has(toNode)) this.#reportAgain(toNode);
+    if (this.#declaredLost.has(toNode)) return this.#reportAgain(toNode);
     this.#network.send(this, toNode, { isBroadcast: false, text });
   }
 

@@ -1,8 +1,12 @@
-import { createMemoryTransport } from '../../../src/transport/memory-transport.ts';
-import { transportContract } from './transport-contract.ts';
+import {
+  createMemoryTransport,
+  type MemoryTransportOptions,
+} from '../../../src/transport/memory-transport.ts';
+import { broadcastContract } from './broadcast-contract.ts';
+import { transportContract, type TransportHarness } from './transport-contract.ts';
 
-transportContract('memory', async () => {
-  const transport = createMemoryTransport();
+const harness = (options: MemoryTransportOptions) => async (): Promise<TransportHarness> => {
+  const transport = createMemoryTransport(options);
   return {
     open: () => Promise.resolve(transport),
     async kill(node) {
@@ -10,15 +14,12 @@ transportContract('memory', async () => {
     },
     close: () => Promise.resolve(),
   };
-});
+};
 
-transportContract('memory, with delays', async () => {
-  const transport = createMemoryTransport({ seed: 7, delayMs: { min: 0, max: 5 }, detectLossMs: 10 });
-  return {
-    open: () => Promise.resolve(transport),
-    async kill(node) {
-      transport.kill(node);
-    },
-    close: () => Promise.resolve(),
-  };
-});
+const delays = { seed: 7, delayMs: { min: 0, max: 5 }, detectLossMs: 10 };
+
+transportContract('memory', harness({}));
+transportContract('memory, with delays', harness(delays));
+broadcastContract('memory', harness({}));
+broadcastContract('memory, with delays', harness(delays));
+broadcastContract('memory, where only a verdict tells of a loss', harness({ detectLossMs: null }));

@@ -1,5 +1,5 @@
 /** One leads: taking over from the dead, the frozen and the leaving, and never two at once. */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DlgforgeError } from '../../../../src/kernel/errors.ts';
 import type { LeaseGrant } from '../../../../src/ports/store.ts';
