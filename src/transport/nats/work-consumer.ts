@@ -23,8 +23,8 @@ export interface RunConsumerOptions {
   readonly onClosed: () => void;
 }
 
-/** By number in the stream; a redelivery of what is in hand only brings a newer way to answer. */
 interface Held {
+  /** A redelivery of what is in hand only brings a newer way to answer. */
   message: JsMsg;
 }
 
@@ -36,7 +36,7 @@ const PAUSE_MAX_MS = 2_000;
 
 export class RunConsumer implements WorkConsumer {
   readonly #options: RunConsumerOptions;
-  readonly #inHand = new Map<number, Held>();
+  readonly #inHand = new Map<string, Held>();
   readonly #renewal: NodeJS.Timeout;
   #capacity: number;
   /** The pull whose end starts the next; what an older one brings is still taken. */
@@ -116,14 +116,16 @@ export class RunConsumer implements WorkConsumer {
       this.#options.logger.log('warn', 'actors', text);
       return this.#answer(message, 'term');
     }
-    const known = this.#inHand.get(message.seq);
+    const name = nameOf(message);
+    const known = this.#inHand.get(name);
     if (known !== undefined) {
       known.message = message;
       return;
     }
     if (this.#isClosed || this.#inHand.size >= this.#capacity) return this.#answer(message, 'nak');
-    this.#inHand.set(message.seq, { message });
-    this.#deliver(this.#delivery(message.seq, item));
+    const held: Held = { message };
+    this.#inHand.set(name, held);
+    this.#deliver(this.#delivery(name, held, item));
   }
 
   #deliver(delivery: Delivery): void {
@@ -136,19 +138,19 @@ export class RunConsumer implements WorkConsumer {
     }
   }
 
-  #delivery(seq: number, item: WorkItem): Delivery {
-    const held = this.#inHand.get(seq);
+  #delivery(name: string, held: Held, item: WorkItem): Delivery {
+    // Another delivery of the same name may have followed (invariant 3).
+    const isInHand = (): boolean => this.#inHand.get(name) === held;
     const settle = (answer: Answer | null): void => {
-      // Another delivery of the same number may have followed (invariant 3).
-      if (held === undefined || this.#inHand.get(seq) !== held) return;
-      this.#inHand.delete(seq);
+      if (!isInHand()) return;
+      this.#inHand.delete(name);
       if (answer !== null) this.#answer(held.message, answer);
       this.#pullNext();
     };
     return {
       item,
       renew: () => {
-        if (held !== undefined && this.#inHand.get(seq) === held) this.#answer(held.message, 'working');
+        if (isInHand()) this.#answer(held.message, 'working');
       },
       ack: () => settle('ack'),
       release: () => settle('nak'),
@@ -170,6 +172,9 @@ export class RunConsumer implements WorkConsumer {
     }
   }
 }
+
+/** A stream that was made anew counts from the start again, so the number alone names nothing. */
+const nameOf = ({ subject, seq }: JsMsg): string => `${seq} ${subject}`;
 
 /** Null for what is no item of this run (I10). */
 function readItem(message: JsMsg, runId: string): WorkItem | null {
