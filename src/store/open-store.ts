@@ -1,10 +1,10 @@
-import { Client, type ClientConfig } from 'pg';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DlgforgeError, isDlgforgeError } from '../kernel/errors.ts';
 import { type Logger, silentLogger } from '../kernel/logger.ts';
 import type { Store } from '../ports/store.ts';
 import { EmbeddedPostgres } from './embedded-postgres.ts';
 import { type ConnectionSource, Database, type Statement } from './postgres/database.ts';
+import { dsnSource } from './postgres/dsn.ts';
 import { codeOf, reasonOf } from './postgres/faults.ts';
 import { schemaState, type SchemaState } from './postgres/migrate.ts';
 import { PostgresStore } from './postgres-store.ts';
@@ -95,35 +95,6 @@ async function embeddedSource(options: OpenStoreOptions): Promise<ConnectionSour
     config: () => server.address,
     leave: () => server.leave(),
   };
-}
-
-function dsnSource(dsn: string): ConnectionSource {
-  return {
-    description: describe(dsn),
-    ensure: () => Promise.resolve(),
-    config: (): ClientConfig => ({ connectionString: dsn }),
-    leave: () => Promise.resolve(),
-  };
-}
-
-/** Host, port and database; never the user's password (I8). */
-function describe(dsn: string): string {
-  if (!/^(postgres(ql)?:\/\/|socket:)/i.test(dsn)) throw unreadableDsn();
-  try {
-    const client = new Client({ connectionString: dsn });
-    return `Postgres at ${client.host}:${client.port}, database ${client.database ?? client.user ?? ''}`;
-  } catch {
-    // pg's error repeats the DSN, password and all; it must not travel on as a cause.
-    throw unreadableDsn();
-  }
-}
-
-function unreadableDsn(): DlgforgeError {
-  return new DlgforgeError(
-    'store',
-    'store.postgres.dsn cannot be read. It has the form postgres://user:password@host:5432/database; ' +
-      'special characters in the password are written as %XX.',
-  );
 }
 
 async function firstConnection(

@@ -25,6 +25,11 @@ export function isProcessAlive(holder: HolderInfo): boolean {
   return started !== null && !started.dead && keyOf(started.ticks) === holder.processKey;
 }
 
+/** Whether any process has this number here; one that has ended and is only not waited for yet does not count. */
+export function isPidAlive(pid: number): boolean {
+  return process.platform === 'linux' ? startOf(pid)?.dead === false : answersSignals(pid);
+}
+
 /** The initial process namespace of every Linux kernel (PROC_PID_INIT_INO). */
 const INITIAL_PID_NAMESPACE = 'pid:[4026531836]';
 

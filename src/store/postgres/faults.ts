@@ -46,6 +46,8 @@ const NETWORK_CODES: ReadonlySet<string> = new Set([
   'EPIPE',
   'ENOENT',
   'ETIMEDOUT',
+  // A Unix socket whose server is frozen, and has no place left for those who wait.
+  'EAGAIN',
   'EHOSTUNREACH',
   'EHOSTDOWN',
   'ENETUNREACH',

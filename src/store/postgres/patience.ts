@@ -18,7 +18,8 @@ export interface PatienceOptions {
 }
 
 const PAUSE_MIN_MS = 50;
-const PAUSE_MAX_MS = 2_000;
+/** A server that is back is found within this. */
+const PAUSE_MAX_MS = 1_000;
 
 export class Patience {
   readonly #options: PatienceOptions;
@@ -34,23 +35,26 @@ export class Patience {
    */
   async run<T>(attempt: (tryNumber: number) => Promise<T>): Promise<T> {
     let sinceMs: number | null = null;
+    let over: (() => void) | null = null;
     try {
       for (let tryNumber = 1; ; tryNumber += 1) {
         try {
           return await attempt(tryNumber);
         } catch (error) {
           if (!worthWaiting(error)) throw storeFault(error, this.#options.where);
-          sinceMs ??= this.#begin(error);
+          sinceMs ??= Date.now();
+          over ??= this.begin(error);
           this.#checkPatience(sinceMs, error);
           await this.#pause(tryNumber);
         }
       }
     } finally {
-      if (sinceMs !== null) this.#end();
+      over?.();
     }
   }
 
-  #begin(error: unknown): number {
+  /** Something waits for the database, for this reason; the returned function says that it is over. */
+  begin(error: unknown): () => void {
     this.#waiting += 1;
     if (this.#waiting === 1) {
       const minutes = Math.round(this.#options.patienceMs / 60_000);
@@ -58,7 +62,7 @@ export class Patience {
         `waiting for the database ${this.#options.where}: ${reasonOf(error)} (for up to ${minutes} min)`,
       );
     }
-    return Date.now();
+    return () => this.#end();
   }
 
   #end(): void {

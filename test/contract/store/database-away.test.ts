@@ -163,6 +163,30 @@ describe('a database that goes away', () => {
     expect(waits.at(-1)).toBeNull();
   });
 
+  it('goes on within 5 s of the return of a server that was stopped', async () => {
+    const waits: (string | null)[] = [];
+    await withOwnStore(
+      async (store) => {
+        const id = persistenceId('stopped');
+        const { epoch } = await store.journal.recover(id);
+        const elsewhere = await moveServerAway();
+        const appended = store.journal.append(id, epoch, 0, [{ type: 'A' }]);
+        await waitFor(
+          () => waits[0] ?? undefined,
+          5_000,
+          () => 'nobody said that the store waits',
+        );
+        await elsewhere();
+        const backMs = Date.now();
+        await appended;
+        expect(Date.now() - backMs).toBeLessThan(5_000);
+        expect((await store.journal.read(id)).map(({ seq }) => seq)).toEqual([1]);
+      },
+      { dsn: dsn(), onWaiting: (message) => waits.push(message) },
+    );
+    expect(waits.at(-1)).toBeNull();
+  });
+
   it('fails with what to do when patience ends', async () => {
     const schema = freshSchema();
     const store = await openStore({ stateDir, dsn: dsn(), schema, patienceMs: 300, connectTimeoutMs: 500 });
