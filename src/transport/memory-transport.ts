@@ -191,10 +191,6 @@ class MemoryNetwork implements MemoryTransport, Network {
     return !this.#faults.isCutOff(node);
   }
 
-  soon(run: () => void): void {
-    this.#after(0, run);
-  }
-
   leave(endpoint: MemoryEndpoint): void {
     this.#flush();
     const { node } = endpoint;

@@ -8,8 +8,6 @@ export interface Network {
   broadcast(from: MemoryEndpoint, parcel: Parcel): void;
   probe(from: MemoryEndpoint, to: string, timeoutMs: number, answer: (verdict: Verdict) => void): void;
   connects(node: string): boolean;
-  /** Runs it later, but soon. */
-  soon(run: () => void): void;
   leave(endpoint: MemoryEndpoint): void;
 }
 
@@ -108,7 +106,8 @@ export class MemoryEndpoint implements TransportEndpoint {
   #reportAgain(node: string): void {
     if (this.reporting.has(node)) return;
     this.reporting.add(node);
-    this.#network.soon(() => {
+    // Not before the sender has returned: it may still be noting down what it waits for.
+    setImmediate(() => {
       this.reporting.delete(node);
       if (this.#declaredLost.has(node)) this.lost(node);
     });

@@ -28,6 +28,7 @@ async function network(names: readonly string[], options: MemoryTransportOptions
       heard.push(`${name} hears ${String(body)} from ${from} at ${clock.now()}`);
     });
     endpoint.onNodeLost((node) => lost.push(`${name} lost ${node} at ${clock.now()}`));
+    endpoint.onBroadcast((body) => heard.push(`${name} hears all of ${String(body)} at ${clock.now()}`));
     endpoints.set(name, endpoint);
   };
   for (const name of names) await attach(name);
@@ -157,5 +158,123 @@ test('nothing is left when all have gone', async () => {
   transport.partition('a', 'b');
   await clock.settle();
   for (const endpoint of endpoints.values()) await endpoint.detach();
+  expect(clock.pending).toBe(0);
+});
+
+test('cut off from the server: silent, not connected, and nobody is told', async () => {
+  const { transport, heard, lost, endpoints, send, rest } = await network(['a', 'b'], { detectLossMs: null });
+  transport.cutOff('a');
+  endpoints.get('a')?.broadcast(1);
+  send('b', 'a', 2);
+  const probes = Promise.all([endpoints.get('a')?.probe('b', 50), endpoints.get('b')?.probe('a', 50)]);
+  await rest(100);
+  expect(heard).toEqual([]);
+  expect(lost).toEqual([]);
+  expect([...endpoints.values()].map(({ isConnected }) => isConnected)).toEqual([false, true]);
+  expect(await probes).toEqual(['unknown', 'unknown']);
+  transport.restore('a');
+  endpoints.get('a')?.broadcast(3);
+  await rest(0);
+  expect(heard.toSorted()).toEqual(['a hears all of 3 at 100', 'b hears all of 3 at 100']);
+  expect(endpoints.get('a')?.isConnected).toBe(true);
+});
+
+test('a cut is one way; a probe needs both', async () => {
+  const { transport, heard, endpoints, send, rest } = await network(['a', 'b', 'c'], { detectLossMs: null });
+  transport.cut('a', 'b');
+  send('a', 'b', 1);
+  send('b', 'a', 2);
+  endpoints.get('a')?.broadcast(3);
+  const probes = Promise.all(
+    ['a', 'b'].map((from) => endpoints.get(from)?.probe(from === 'a' ? 'b' : 'a', 50)),
+  );
+  await rest(50);
+  expect(heard.toSorted()).toEqual([
+    'a hears 2 from b at 0',
+    'a hears all of 3 at 0',
+    'c hears all of 3 at 0',
+  ]);
+  expect(await probes).toEqual(['unknown', 'unknown']);
+  transport.mend('a', 'b');
+  send('a', 'b', 4);
+  await rest(0);
+  expect(heard.at(-1)).toBe('b hears 4 from a at 50');
+});
+
+test('a frozen node neither hears nor is heard; what waited comes at the thaw, in order, up to a limit', async () => {
+  const { transport, heard, endpoints, send, rest } = await network(['a', 'b'], {
+    delayMs: { min: 0, max: 3 },
+    linkCapacity: 5,
+    detectLossMs: null,
+  });
+  transport.freeze('b');
+  for (let i = 0; i < 8; i += 1) {
+    send('a', 'b', i);
+    await rest(1);
+  }
+  send('b', 'a', 'said while frozen');
+  const probe = endpoints.get('a')?.probe('b', 20);
+  await rest(100);
+  expect(heard).toEqual([]);
+  expect(await probe).toBe('unknown');
+  expect(transport.stats()).toMatchObject({ dropped: 3 });
+  transport.thaw('b');
+  await rest(10);
+  expect(heard.filter((line) => line.startsWith('b'))).toEqual(
+    [0, 1, 2, 3, 4].map((i) => `b hears ${i} from a at 108`),
+  );
+  expect(heard.at(-1)).toMatch(/^a hears said while frozen/);
+  const there = endpoints.get('a')?.probe('b', 20);
+  await rest(20);
+  expect(await there).toBe('there');
+});
+
+test('a killed node is gone for a probe, and only a verdict tells of its loss', async () => {
+  const { transport, lost, endpoints, send, rest } = await network(['a', 'b'], { detectLossMs: null });
+  transport.kill('b');
+  send('a', 'b', 1);
+  const probe = endpoints.get('a')?.probe('b', 50);
+  await rest(50);
+  expect([await probe, lost]).toEqual(['gone', []]);
+  endpoints.get('a')?.declareLost('b');
+  send('a', 'b', 2);
+  send('a', 'b', 3);
+  await rest(0);
+  // Told, and told once more for what was sent since.
+  expect(lost).toEqual(['a lost b at 50', 'a lost b at 50']);
+});
+
+test('bad weather loses, repeats and reorders batches, as the seed says', async () => {
+  const run = async (seed: number): Promise<string[]> => {
+    const { transport, heard, send, rest } = await network(['a', 'b'], {
+      seed,
+      delayMs: { min: 0, max: 30 },
+      weather: { drop: 0.2, duplicate: 0.2, reorder: 0.3 },
+    });
+    for (let i = 0; i < 100; i += 1) {
+      send('a', 'b', i);
+      await rest(1);
+    }
+    transport.setWeather({});
+    send('a', 'b', 'fair');
+    await rest(100);
+    return heard.map((line) => line.split(' ')[2] ?? '');
+  };
+  const bodies = await run(1);
+  expect(await run(1)).toEqual(bodies);
+  expect(await run(2)).not.toEqual(bodies);
+  const once = new Set(bodies);
+  expect(bodies.at(-1)).toBe('fair');
+  expect(once.size).toBeLessThan(95);
+  expect(bodies.length).toBeGreaterThan(once.size);
+  const firsts = [...once].slice(0, -1).map(Number);
+  expect(firsts).not.toEqual(firsts.toSorted((x, y) => x - y));
+});
+
+test('a probe of a node that leaves before it is answered ends', async () => {
+  const { clock, endpoints } = await network(['a', 'b'], { delayMs: { min: 10, max: 10 } });
+  const probe = endpoints.get('a')?.probe('b', 1_000);
+  for (const endpoint of endpoints.values()) await endpoint.detach();
+  expect(await probe).toBe('unknown');
   expect(clock.pending).toBe(0);
 });

@@ -4,13 +4,14 @@ import { ENVELOPE_VERSION } from '../../../../src/actors/runtime/envelopes.ts';
 import type { ActorRef, ReplyTo, Terminated } from '../../../../src/actors/runtime/types.ts';
 import { actorRef } from '../../../../src/actors/runtime/types.ts';
 import { InvariantError } from '../../../../src/kernel/errors.ts';
-import type { Envelope } from '../../../../src/ports/transport.ts';
+import type { Envelope, Transport, TransportEndpoint } from '../../../../src/ports/transport.ts';
 import {
   createMemoryTransport,
+  type MemoryTransport,
   type MemoryTransportOptions,
 } from '../../../../src/transport/memory-transport.ts';
 import { SimulatedClock } from '../../../support/simulated-clock.ts';
-import { actor, type CounterMessage, counter, gate, joinBench, read } from './fixtures.ts';
+import { actor, type Bench, type CounterMessage, counter, gate, joinBench, read } from './fixtures.ts';
 
 async function pair(options: MemoryTransportOptions = {}) {
   const clock = new SimulatedClock();
@@ -219,6 +220,47 @@ test('a node that is lost watches nothing any more', async () => {
   const before = transport.stats().sent;
   await b.system.stop();
   expect(transport.stats().sent).toBe(before);
+});
+
+test('a node that was taken for lost and returns works again: asks, watches, and what it watched here', async () => {
+  const clock = new SimulatedClock();
+  const transport = createMemoryTransport({ clock, detectLossMs: null });
+  const endpoints = new Map<string, TransportEndpoint>();
+  const observed: Transport = {
+    async attach(node, receive) {
+      const endpoint = await transport.attach(node, receive);
+      endpoints.set(node, endpoint);
+      return endpoint;
+    },
+  };
+  const a = await joinBench(observed as MemoryTransport, { node: 'a', clock, strictMessages: false });
+  const b = await joinBench(observed as MemoryTransport, { node: 'b', clock, strictMessages: false });
+  const [onA, onB] = [a.system.spawn('x', counter()), b.system.spawn('x', counter())];
+  const heard: string[] = [];
+  const watch = (bench: Bench, ref: ActorRef<never>): void =>
+    void bench.system.watch(ref, ({ reason }) => heard.push(`${bench.system.node} hears ${reason}`));
+  watch(a, onB);
+  watch(b, onA);
+  const asked = expect(a.system.ask(onB, read)).rejects.toMatchObject({ code: 'receiver_gone' });
+  transport.freeze('b');
+  endpoints.get('a')?.declareLost('b');
+  await asked;
+  expect(heard).toEqual(['a hears node_lost']);
+  await expect(a.system.ask(onB, read)).rejects.toMatchObject({ code: 'receiver_gone' });
+  transport.thaw('b');
+  endpoints.get('b')?.broadcast('here');
+  endpoints.get('b')?.declareLost('a');
+  endpoints.get('a')?.broadcast('here too');
+  await a.settle();
+  expect(heard).toEqual(['a hears node_lost', 'b hears node_lost']);
+  expect([await a.system.ask(onB, read), await b.system.ask(onA, read)]).toEqual([0, 0]);
+  watch(a, onB);
+  watch(b, onA);
+  await a.settle();
+  await b.system.stopActor(onB);
+  await a.system.stopActor(onA);
+  await a.until(() => heard.length === 4);
+  expect(heard.slice(2).toSorted()).toEqual(['a hears stopped', 'b hears stopped']);
 });
 
 test('only the node of an actor can say that it has ended', async () => {
