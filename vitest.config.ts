@@ -18,6 +18,7 @@ export default defineConfig({
       project('contract', { hookTimeout: 60_000 }),
       project('simulation', { testTimeout: 60_000 }),
       project('cli', { testTimeout: 120_000, hookTimeout: 120_000 }),
+      project('cluster', { testTimeout: 120_000, hookTimeout: 120_000 }),
       project('faults', { testTimeout: 600_000, hookTimeout: 120_000 }),
     ],
   },

@@ -78,6 +78,7 @@ function addStart(cluster: Command): void {
     .addOption(new Option('--home <dir>', 'folder of the address file').hideHelp())
     .addOption(new Option('--database-dir <dir>', 'state folder of the embedded database').hideHelp())
     .addOption(new Option('--until-idle', 'end with the runs').hideHelp())
+    .addOption(new Option('--keys-from <config>', 'a configuration whose keys count here').hideHelp())
     .addOption(verbose())
     .action(command('cluster start', async () => (await import('./commands/cluster-start.ts')).clusterStart));
 }

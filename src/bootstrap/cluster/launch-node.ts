@@ -9,10 +9,10 @@ import { z } from 'zod';
 import type { Environment } from '../../config/environment.ts';
 import { fromWorkingDir } from '../../config/paths.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
+import { freshHexId } from '../../kernel/ids.ts';
 import { redactor } from '../../kernel/redact.ts';
 import { addressFile, clusterHome, readAddress } from './address-file.ts';
 import { isNodeAlive, type NodeFile, removeNodeFile, runningNode } from './node-file.ts';
-import { stopLeftServices } from './services.ts';
 
 /** What is asked of a machine; it comes over ssh's input, so that no secret stands in an argument list (I8). */
 const launchRequest = z.object({
@@ -114,7 +114,8 @@ async function runStart(request: LaunchRequest, context: LaunchContext, stateDir
     '--namespace',
     namespace,
     '--name',
-    name,
+    // New with every start, as the names of nodes are.
+    `${name}-${freshHexId().slice(0, 4)}`,
     '--state-dir',
     stateDir,
   ];
@@ -168,16 +169,31 @@ async function stop(request: LaunchRequest, { environment }: LaunchContext): Pro
   if (node !== null) await end(node, request.timeoutMs);
   if (node !== null) await removeNodeFile(stateDir, node.pid);
   // A head that was killed could not stop its servers.
-  const left = request.isHead && (await stopLeftServices(clusterHome(environment), request.namespace));
+  const left = request.isHead && (await stopLeft(clusterHome(environment), request.namespace));
   return { type: node === null && !left ? 'absent' : 'stopped' };
+}
+
+async function stopLeft(home: string, namespace: string): Promise<boolean> {
+  // Loaded when it is needed: it brings the clients of both servers.
+  const { stopLeftServices } = await import('./services.ts');
+  return await stopLeftServices(home, namespace);
 }
 
 async function end(node: NodeFile, timeoutMs: number): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     if (!isNodeAlive(node)) return;
-    process.kill(node.pid, signal);
+    signalTo(node.pid, signal);
     const deadlineMs = Date.now() + timeoutMs;
     while (isNodeAlive(node) && Date.now() < deadlineMs) await sleep(POLL_MS);
+  }
+}
+
+function signalTo(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    // It ended in this very moment.
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
   }
 }
 

@@ -26,11 +26,13 @@ export interface LaunchOptions extends LaunchContext {
   /** Told as soon as a node is done. */
   readonly onResult: (result: LaunchResult) => void;
   readonly onStatus: (text: string) => void;
+  /** How long `down` waits for a node before it kills it. @default 100 000: a node hands its conversations over */
+  readonly stopTimeoutMs?: number;
 }
 
 /** Connections at the same time. */
 const PARALLEL_MAX = 16;
-const STOP_TIMEOUT_MS = 20_000;
+const STOP_TIMEOUT_MS = 100_000;
 
 /** What a node needs besides its own flags in order to join. */
 interface Joining {
@@ -57,8 +59,9 @@ export async function clusterUp(plan: LaunchPlan, options: LaunchOptions): Promi
 
 /** Stops what runs, the head last. Hosts that cannot be reached are among the results. */
 export async function clusterDown(plan: LaunchPlan, options: LaunchOptions): Promise<LaunchResult[]> {
+  const timeoutMs = options.stopTimeoutMs ?? STOP_TIMEOUT_MS;
   const stop = (node: LaunchNode) =>
-    ask(node, requestFor('stop', node, plan, { flags: [], env: {} }, {}), options);
+    ask(node, requestFor('stop', node, plan, NOTHING, {}, timeoutMs), options);
   const results = await inParallel(plan.nodes, stop);
   if (plan.head !== null) results.push(await stop(plan.head));
   return results.map(({ result }) => result);
@@ -107,6 +110,7 @@ function requestFor(
   plan: LaunchPlan,
   joining: Joining,
   environment: Environment,
+  timeoutMs = plan.startTimeoutMs,
 ): LaunchRequest {
   return {
     action,
@@ -117,7 +121,7 @@ function requestFor(
     isHead: node === plan.head,
     flags: [...joining.flags, ...node.flags],
     env: { ...variablesOf(node.env, environment), ...joining.env },
-    timeoutMs: action === 'start' ? plan.startTimeoutMs : STOP_TIMEOUT_MS,
+    timeoutMs,
   };
 }
 

@@ -23,8 +23,8 @@ export interface LocalNatsOptions {
   readonly folder: string;
   readonly logFile: string;
   readonly host: string;
-  /** 0: a free one. */
-  readonly port: number;
+  /** Chooses one when no earlier server has it any more. */
+  readonly port: () => Promise<number>;
   readonly token: string;
   readonly detached: boolean;
   readonly logger: Logger;
@@ -55,7 +55,7 @@ const POLL_MS = 25;
 export async function keepNatsServer(options: LocalNatsOptions): Promise<LocalNats> {
   await makePrivateFolder(options.folder);
   await stopLeftNats(options.folder);
-  const keeper = new NatsKeeper(options, await start(options, options.port));
+  const keeper = new NatsKeeper(options, await start(options, await options.port()));
   return keeper;
 }
 

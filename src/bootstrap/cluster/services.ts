@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { processEnvironment } from '../../config/environment.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
+import { isPidAlive } from '../../store/process-identity.ts';
 import { NODE_USER } from '../../store/embedded/node-role.ts';
 import { findNatsServer, natsInstallLine } from '../../transport/nats/local-server.ts';
 import {
@@ -103,7 +104,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
  */
 export async function stopLeftServices(home: string, namespace: string): Promise<boolean> {
   const left = await readAddress(home, namespace);
-  if (left === null || isRunning(left.headPid)) return false;
+  if (left === null || isPidAlive(left.headPid)) return false;
   const folder = namespaceFolder(home, namespace);
   await stopLeftNats(join(folder, 'nats'));
   await stopLeftPostgres(folder);
@@ -137,10 +138,11 @@ async function natsOf(
     folder: join(folder, 'nats'),
     logFile: join(logs, 'nats-server.log'),
     host,
-    port: await choosePort(host, options.ports?.nats, [
-      earlier === null ? 0 : placeOf(earlier.natsUrl).port,
-      DEFAULT_NATS_PORT,
-    ]),
+    port: () =>
+      choosePort(host, options.ports?.nats, [
+        earlier === null ? 0 : placeOf(earlier.natsUrl).port,
+        DEFAULT_NATS_PORT,
+      ]),
     token,
     detached: options.detached,
     logger: options.logger,
@@ -200,7 +202,7 @@ async function postgresOf(
  */
 async function earlierHead({ home, namespace }: ServiceOptions): Promise<AddressFile | null> {
   const earlier = await readAddress(home, namespace);
-  if (earlier === null || earlier.headPid === process.pid || !isRunning(earlier.headPid)) return earlier;
+  if (earlier === null || earlier.headPid === process.pid || !isPidAlive(earlier.headPid)) return earlier;
   const { host, port } = placeOf(earlier.natsUrl);
   if ((await greetingOf(host, port, 2_000)) === null) return earlier;
   throw new DlgforgeError(
@@ -208,16 +210,6 @@ async function earlierHead({ home, namespace }: ServiceOptions): Promise<Address
     `The cluster ${namespace} has a head on this machine already: ${earlier.headNode}, process ${earlier.headPid}. ` +
       'Join it with `dlgforge cluster start --address auto`, stop it with `dlgforge cluster stop --all`, or give this one another --namespace.',
   );
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it is there, and another user's.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
-  }
 }
 
 function joinLines({ natsToken, namespace }: ServiceOptions, nats: Nats, postgres: Postgres): string[] {
