@@ -2,8 +2,8 @@
  * What a node has said and the network has not carried yet. Owns the batches that wait for the end of this
  * turn of the event loop, and, while the server cannot be reached, what is kept for its return.
  *
- * Invariants: 1. order per destination is the order of sending; 2. everything sent to one destination in one
- * turn is one publish, unless it is too big for that; 3. what waits is bounded: beyond `HELD_BYTES_MAX`, or
+ * Invariants: 1. order per destination is the order of sending; 2. what is sent to one destination in one turn is
+ * one publish or two, unless it is too big for that; 3. what waits is bounded: beyond `HELD_BYTES_MAX`, or
  * when it is older than `HELD_MS`, it is dropped and counted, because old messages are worse than none.
  */
 import { randomUUID } from 'node:crypto';
@@ -44,6 +44,8 @@ export class Outbox {
   readonly #lanes = new Map<string, Lane>();
   /** Lanes with something waiting; a flush is scheduled while there are any. */
   readonly #ready = new Set<Lane>();
+  /** In this turn. */
+  #isScheduled = false;
   #held: Held[] = [];
   #heldBytes = 0;
   #unconfirmedBytes = 0;
@@ -76,10 +78,24 @@ export class Outbox {
     const lane = this.#lane(toNode);
     if (lane.waitingBytes + bytes >= PUBLISH_BYTES_MAX) this.#dispatch(lane);
     if (bytes >= PUBLISH_BYTES_MAX) return this.#dispatchParts(lane, encoded);
-    if (this.#ready.size === 0) setImmediate(() => this.flush());
     this.#ready.add(lane);
+    this.#schedule();
     lane.waiting.push(encoded);
     lane.waitingBytes += bytes;
+  }
+
+  /**
+   * What comes first in a turn leaves as soon as whoever speaks now has finished, so that a lone question does not
+   * wait for the turn's end; what comes later in the turn leaves with it.
+   */
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    queueMicrotask(() => this.flush());
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.flush();
+    });
   }
 
   /** Hands what waits to the connection. */
