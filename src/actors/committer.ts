@@ -2,7 +2,8 @@
  * Commits conversations in rank order, each in one transaction, and answers whether a question is new.
  *
  * Owns: the conversations that were handed over and wait for their turn, and the claims of open ones.
- * Both are guesses or copies; losing them costs no paid answer.
+ * Both are guesses or copies; losing them costs no paid answer: after a move to another node the
+ * conversations hand over again, and a commit that was made is made once (it is known by its key).
  * Invariants: I3 (one transaction), I4 (keys of the committed set decide, claims only guess), and the
  * validity rule of ARCHITECTURE.md, "Commit in rank order" (`dialogue/validity.ts`).
  */
@@ -12,7 +13,14 @@ import { keysOf, type Validity, validate } from '../dialogue/validity.ts';
 import { invariant, unreachable } from '../kernel/errors.ts';
 import type { DatasetId, RunId } from '../kernel/ids.ts';
 import type { CommitRequest, LeaseGrant, Store } from '../ports/store.ts';
-import type { CommitterMessage, CoordinatorMessage, HandOver, QuestionFinding } from './messages.ts';
+import { decodeCommitterMessage } from './decode-messages.ts';
+import type {
+  CommitterMessage,
+  CommitterSays,
+  CoordinatorMessage,
+  HandOver,
+  QuestionFinding,
+} from './messages.ts';
 import type { ActorContext, ActorDefinition, ActorRef, Behaviour } from './runtime/types.ts';
 
 export interface CommitterOptions {
@@ -45,6 +53,7 @@ export function committer(options: CommitterOptions): ActorDefinition<CommitterM
   const held: Held = { claims: createClaims(), handedOver: new Map(), committing: null, settled: null };
   return {
     kind: 'committer',
+    decode: decodeCommitterMessage,
     mailbox: { capacity: 65_536 },
     restart: { maxRestarts: 5, withinMs: 60_000, onGivenUp: 'escalate' },
     start: (context) => {
@@ -61,14 +70,15 @@ function createCommitter(
 ): Behaviour<CommitterMessage> {
   const { store, coordinator } = options;
   const { claims, handedOver } = held;
-  let checks: Check[] = [];
+  /** By rank and question: who asks again, because no answer came, takes the place of the first (I9). */
+  let checks = new Map<string, Check>();
   let looking = false;
 
   /** Checks that arrive while a look-up is under way share the next one. */
   const lookUp = (): void => {
-    if (looking || checks.length === 0) return;
-    const batch = checks;
-    checks = [];
+    if (looking || checks.size === 0) return;
+    const batch = [...checks.values()];
+    checks = new Map();
     looking = true;
     const keys = [...new Set(batch.map((check) => check.questionKey))];
     context.pipe(
@@ -99,10 +109,11 @@ function createCommitter(
     return 'new';
   };
 
-  const tellSettled = (handOver: HandOver): void => {
-    if (handOver.conversation === null) return;
-    context.tell(handOver.conversation, { type: 'Command', command: { type: 'SettleConversation' } });
+  const say = ({ conversation }: HandOver, command: CommitterSays['command']): void => {
+    if (conversation === null) return;
+    context.tell(conversation, { type: 'CommitterSays', epoch: options.lease.epoch, command });
   };
+  const tellSettled = (handOver: HandOver): void => say(handOver, { type: 'SettleConversation' });
 
   const take = (handOver: HandOver): void => {
     // The coordinator may not have heard yet of what was settled here a moment ago.
@@ -124,23 +135,24 @@ function createCommitter(
     }
     const isRepeated = held.committing !== null;
     held.committing = rank;
-    if (isRepeated && (await isCommitted(rank))) {
-      // The answer of the first try was lost, not the commit.
-      tellOutcome(handOver);
-      held.committing = null;
-      return;
-    }
+    // The answer of the first try was lost, not the commit.
+    if (isRepeated && (await isCommitted(rank))) await commit(handOver);
+    else await commitIfValid(handOver);
+    held.committing = null;
+  };
+
+  const commitIfValid = async (handOver: HandOver): Promise<void> => {
     const known = await store.knownQuestions(options.datasetId, keysOf(handOver.turns));
     const validity = validate(handOver.turns, (key) => known.has(key));
     if (validity.type === 'wrong_guess' && handOver.conversation !== null) sendBack(handOver, validity);
     else await commit(handOver);
-    held.committing = null;
   };
 
+  /** Done again, it changes nothing and says what it said the first time. */
   const commit = async (handOver: HandOver): Promise<void> => {
     const result = await store.commit(commitRequest(options, handOver));
     invariant(result.type === 'committed', `${handOver.conversationId} was validated in rank order`);
-    tellOutcome(handOver);
+    tellOutcome(handOver, result.commitSeq);
   };
 
   const isCommitted = async ({ languageIndex, index }: Rank): Promise<boolean> => {
@@ -148,7 +160,7 @@ function createCommitter(
     return (counts.find((count) => count.languageIndex === languageIndex)?.nextIndex ?? 0) > index;
   };
 
-  const tellOutcome = (handOver: HandOver): void => {
+  const tellOutcome = (handOver: HandOver, commitSeq: number): void => {
     const { rank, outcome } = handOver;
     held.settled = rank;
     handedOver.delete(nameOf(rank));
@@ -163,6 +175,7 @@ function createCommitter(
         reason: outcome.type === 'dropped' ? outcome.reason : null,
         detail: outcome.type === 'dropped' ? outcome.detail : '',
         turns: handOver.payload?.turns.length ?? 0,
+        commitSeq,
       },
     });
   };
@@ -177,18 +190,14 @@ function createCommitter(
     handedOver.delete(nameOf(handOver.rank));
     claims.release(handOver.rank);
     context.tell(coordinator, { type: 'ConversationSentBack', rank: handOver.rank });
-    if (handOver.conversation === null) return;
-    context.tell(handOver.conversation, {
-      type: 'Command',
-      command: { type: 'SendBack', turn, attempt, verdict },
-    });
+    say(handOver, { type: 'SendBack', turn, attempt, verdict });
   };
 
   return {
     receive(message) {
       switch (message.type) {
         case 'CheckQuestion':
-          checks.push(message);
+          checks.set(`${nameOf(message.rank)} ${message.questionKey}`, message);
           return lookUp();
         case 'QuestionsLookedUp':
           return answer(message.batch, message.known);

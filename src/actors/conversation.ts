@@ -18,36 +18,29 @@ import {
   type ConversationState,
   initialConversation,
 } from '../dialogue/conversation-state.ts';
-import { type EvidenceRequest, offerOf } from '../dialogue/evidence.ts';
 import { evolve } from '../dialogue/evolve-conversation.ts';
 import type { ModelAnswer, Role } from '../dialogue/chat.ts';
 import { ledgerOf, payloadOf, questionedTurns } from '../dialogue/payload.ts';
 import { conversationIdOf } from '../dialogue/settings.ts';
 import { searchResult } from '../dialogue/tools.ts';
-import { DlgforgeError, invariant, isDlgforgeError, unreachable } from '../kernel/errors.ts';
+import { type DlgforgeError, invariant, isDlgforgeError, unreachable } from '../kernel/errors.ts';
 import { persistenceId, runId as toRunId } from '../kernel/ids.ts';
 import type { WebSearch } from '../ports/retriever.ts';
 import { type Journal, runPrefix } from '../ports/store.ts';
 import type { WorkItem } from '../ports/work-queue.ts';
-import type { Passage } from '../dialogue/passage.ts';
 import {
   CONVERSATION_SNAPSHOT_VERSION,
   decodeConversationEvent,
   decodeConversationSnapshot,
 } from '../protocol/stored-events.ts';
 import { logEvents } from './conversation-log.ts';
+import { decodeConversationMessage } from './decode-messages.ts';
 import type { RunDirectory } from './directory.ts';
 import type { ModelCalls } from './endpoint-router/model-calls.ts';
-import type {
-  CommitterMessage,
-  ConversationMessage,
-  QuestionFinding,
-  RetrieverMessage,
-  SearchReply,
-  WorkerMessage,
-} from './messages.ts';
+import { createEnquiries } from './enquiries.ts';
+import type { CommitterSays, ConversationMessage, WorkerMessage } from './messages.ts';
 import { type Persistence, persistentActor } from './runtime/persistent-actor.ts';
-import type { ActorContext, ActorDefinition, ActorRef, Behaviour, ReplyTo } from './runtime/types.ts';
+import type { ActorContext, ActorDefinition, ActorRef, Behaviour } from './runtime/types.ts';
 
 export interface ConversationOptions {
   readonly dialogue: DialogueContext;
@@ -64,10 +57,6 @@ export interface ConversationOptions {
 const SNAPSHOT_EVERY = 256;
 /** A hand-over that nobody answers (its receiver was restarted) is repeated. */
 const REPEAT_HAND_OVER_MS = 10_000;
-const LOOK_UP_TIMEOUT_MS = 120_000;
-/** A question check waits for the database, which may be away for a while. */
-const CHECK_TIMEOUT_MS = 900_000;
-
 /** The journal of a conversation. */
 export const conversationPersistenceId = (runId: string, languageIndex: number, index: number) =>
   persistenceId(`${runPrefix(toRunId(runId))}${languageIndex}/${index}`);
@@ -79,9 +68,10 @@ export function conversation(
   name: string,
 ): ActorDefinition<ConversationMessage> {
   const { runId, languageIndex, index, priority } = item;
-  const held: Held = { admission: new AbortController() };
+  const held: Held = { admission: new AbortController(), epoch: 0 };
   return persistentActor<ConversationState, ConversationEvent, ConversationMessage>({
     kind: 'conversation',
+    decode: decodeConversationMessage,
     id: conversationPersistenceId(runId, languageIndex, index),
     journal: options.journal,
     initial: initialConversation({ runId, languageIndex, index }),
@@ -112,10 +102,15 @@ function isPaidFor(event: ConversationEvent): boolean {
   );
 }
 
-/** What a restart must not forget: a run that is being stopped pays for nothing more. */
+/** What a restart must not forget. */
 interface Held {
-  /** Aborted when no further model call may be made; a call under way may finish. */
-  readonly admission: AbortController;
+  /**
+   * Aborted when no further model call may be made, because the run is paused or stopped; a call under way may
+   * finish. Another takes its place when the run goes on.
+   */
+  admission: AbortController;
+  /** The highest that a committer has spoken under. */
+  epoch: number;
 }
 
 interface ShellOptions extends ConversationOptions {
@@ -131,15 +126,18 @@ function createConversation(
   persistence: Persistence<ConversationState, ConversationEvent>,
 ): Behaviour<ConversationMessage> {
   const { dialogue, directory, worker, name, held } = options;
-  const admission = held.admission.signal;
   const { languageIndex, index } = persistence.state.key;
   const rank = { languageIndex, index };
   const conversationId = conversationIdOf(dialogue.settings, languageIndex, index);
+  const enquiries = createEnquiries(context, directory, rank);
   let callsInFlight = 0;
   /** Call ids of the web searches among them. */
   const webSearches = new Set<string>();
   /** The step whose effects have been started. */
   let startedStep = -1;
+  /** Calls that were not made because none may be. */
+  let heldBack: Effect[] = [];
+  let cancelRepeat = (): void => undefined;
 
   const command = (next: ConversationCommand): ConversationMessage => ({ type: 'Command', command: next });
   const failed = (error: unknown): ConversationMessage => ({ type: 'EffectFailed', error });
@@ -148,16 +146,19 @@ function createConversation(
     switch (message.type) {
       case 'Command':
         return obey(message.command);
+      case 'CommitterSays':
+        return heed(message);
       case 'EffectFailed':
         return effectFailed(message.error);
       case 'CallFailed':
-        return callFailed(message.error);
+        return callFailed(message.effect, message.error);
       case 'Drain':
         held.admission.abort();
         return reportDrained();
+      case 'GoOn':
+        return goOn();
       case 'RepeatHandOver':
-        if (message.step === persistence.state.step) handOver();
-        return;
+        return repeatHandOver(message.step);
       default:
         return unreachable(message);
     }
@@ -179,36 +180,64 @@ function createConversation(
     reportDrained();
   };
 
+  /** One that has been replaced speaks of a frontier that has moved on (I2). */
+  const heed = async ({ epoch, command: said }: CommitterSays): Promise<void> => {
+    if (epoch < held.epoch) return;
+    held.epoch = epoch;
+    await obey(said);
+  };
+
+  const goOn = (): void => {
+    if (!held.admission.signal.aborted) return;
+    held.admission = new AbortController();
+    const { step } = persistence.state;
+    const effects = heldBack;
+    heldBack = [];
+    for (const effect of effects) if ('step' in effect && effect.step === step) start(effect);
+  };
+
   const tellTurnAccepted = (): void => {
-    const wave = directory.waves.get(languageIndex);
-    if (wave !== undefined)
+    const wave = directory.wave(languageIndex);
+    if (wave !== null)
       context.tell(wave, { type: 'TurnAccepted', rank, turn: persistence.state.turns.length });
   };
 
   /** A failure that is nobody's fault but the moment's: this actor is restarted and asks again. */
   const effectFailed = (error: unknown): void => {
+    if (isDlgforgeError(error, 'timeout')) return reportTrouble(error);
     if (!isDlgforgeError(error, 'cancelled')) throw error;
   };
 
-  /** A call that nobody can answer is not this conversation's trouble: every other one would meet it too. */
-  const callFailed = (error: unknown): void => {
+  /** Every other conversation would meet it too. */
+  const reportTrouble = ({ code, message }: DlgforgeError): void =>
+    context.tell(worker, { type: 'ReportTrouble', trouble: { code, message } });
+
+  /** A call that nobody can answer is not this conversation's trouble. */
+  const callFailed = (effect: Effect, error: unknown): void => {
     callsInFlight -= 1;
-    if (isDlgforgeError(error, 'endpoint') || isDlgforgeError(error, 'credentials')) {
-      context.tell(worker, { type: 'ReportTrouble', trouble: { code: error.code, message: error.message } });
-    } else {
-      effectFailed(error);
-    }
+    if (isDlgforgeError(error, 'endpoint') || isDlgforgeError(error, 'credentials')) reportTrouble(error);
+    else if (isDlgforgeError(error, 'cancelled')) callAgain(effect);
+    else throw error;
     reportDrained();
   };
 
+  /** It was waiting for its turn when no more calls were to be made; that may be over already. */
+  const callAgain = (effect: Effect): void => {
+    if (!('step' in effect) || effect.step !== persistence.state.step) return;
+    if (held.admission.signal.aborted) heldBack.push(effect);
+    else start(effect);
+  };
+
   const reportDrained = (): void => {
-    if (admission.aborted && callsInFlight === 0) context.tell(worker, { type: 'ConversationDrained', name });
+    if (held.admission.signal.aborted && callsInFlight === 0)
+      context.tell(worker, { type: 'ConversationDrained', name });
   };
 
   const startEffects = (): void => {
     const { state } = persistence;
     if (state.step === startedStep) return;
     startedStep = state.step;
+    heldBack = [];
     if (state.stage.type === 'settled') return context.stopSelf();
     for (const effect of effectsOf(state, dialogue)) start(effect);
   };
@@ -217,7 +246,7 @@ function createConversation(
     switch (effect.type) {
       case 'GatherEvidence':
         return context.pipe(
-          gather(effect.evidence),
+          enquiries.gather(effect.evidence),
           (passages) => command({ type: 'TakeEvidence', step: effect.step, passages }),
           failed,
         );
@@ -225,7 +254,7 @@ function createConversation(
         return askModel(effect);
       case 'CheckQuestion':
         return context.pipe(
-          checkQuestion(effect.questionKey),
+          enquiries.checkQuestion(effect.questionKey),
           (finding) => command({ type: 'TakeQuestionCheck', step: effect.step, finding }),
           failed,
         );
@@ -238,37 +267,12 @@ function createConversation(
     }
   };
 
-  const lookUp = async (
-    message: (replyTo: ReplyTo<SearchReply>) => RetrieverMessage,
-  ): Promise<readonly Passage[]> => {
-    invariant(directory.retriever !== null, 'a run has a retriever');
-    const reply = await context.ask(directory.retriever, message, { timeoutMs: LOOK_UP_TIMEOUT_MS });
-    if (reply.type === 'busy')
-      throw new DlgforgeError('overloaded', 'The knowledge search has too much to do.');
-    if (reply.type === 'failed')
-      throw new DlgforgeError('retrieval', `The knowledge search failed: ${reply.message}`);
-    return reply.passages;
-  };
-  const search = (query: string, k: number) => lookUp((replyTo) => ({ type: 'Search', query, k, replyTo }));
-
-  const gather = async (evidence: EvidenceRequest): Promise<readonly Passage[]> => {
-    const hits =
-      evidence.query === null || evidence.query === '' ? [] : await search(evidence.query, evidence.hits);
-    const ids = offerOf(
-      evidence,
-      hits.map((hit) => hit.id),
-    );
-    const found = new Map(hits.map((hit) => [hit.id, hit]));
-    const missing = ids.filter((id) => !found.has(id));
-    if (missing.length > 0) {
-      for (const passage of await lookUp((replyTo) => ({ type: 'Fetch', ids: missing, replyTo })))
-        found.set(passage.id, passage);
-    }
-    return ids.flatMap((id) => found.get(id) ?? []);
-  };
-
   const askModel = (effect: Extract<Effect, { type: 'AskModel' }>): void => {
-    if (admission.aborted) return;
+    const admission = held.admission.signal;
+    if (admission.aborted) {
+      heldBack.push(effect);
+      return;
+    }
     const { step, purpose, asked } = effect;
     const { request } = asked;
     callsInFlight += 1;
@@ -292,7 +296,7 @@ function createConversation(
     context.pipe(
       call(),
       (message) => message,
-      (error) => ({ type: 'CallFailed', error }),
+      (error) => ({ type: 'CallFailed', effect, error }),
     );
   };
 
@@ -317,16 +321,8 @@ function createConversation(
     return event.type === 'LateAnswerKept' ? { answer: event.answer, usedName: event.usedName } : null;
   };
 
-  const checkQuestion = (questionKey: string): Promise<QuestionFinding> => {
-    invariant(directory.committer !== null, 'a run has a committer');
-    return context.ask<CommitterMessage, QuestionFinding>(
-      directory.committer,
-      (replyTo) => ({ type: 'CheckQuestion', rank, questionKey, replyTo }),
-      { timeoutMs: CHECK_TIMEOUT_MS },
-    );
-  };
-
-  const useTool = ({ step, call, action }: Extract<Effect, { type: 'UseTool' }>): void => {
+  const useTool = (effect: Extract<Effect, { type: 'UseTool' }>): void => {
+    const { step, call, action } = effect;
     const taken = (result: Readonly<Record<string, unknown>>): ConversationMessage =>
       command({ type: 'TakeToolResult', step, callId: call.id, arguments: action.arguments, result });
     // What fails here is told to the model, which can answer without it (A8).
@@ -338,20 +334,23 @@ function createConversation(
         return context.tell(context.self, taken(action.result));
       case 'search':
         return context.pipe(
-          search(action.query, action.k),
+          enquiries.search(action.query, action.k),
           (passages) => taken(searchResult(action.query, passages)),
           toolFailed,
         );
       case 'web':
         invariant(options.webSearch !== null, 'web search is offered only when it is there');
-        if (admission.aborted) return;
+        if (held.admission.signal.aborted) {
+          heldBack.push(effect);
+          return;
+        }
         // Paid for like a model call, so stopping waits for it too.
         callsInFlight += 1;
         webSearches.add(call.id);
         return context.pipe(
           options.webSearch.search(action.query, context.signal),
           (result) => taken({ ...result }),
-          (error) => ({ type: 'CallFailed', error }),
+          (error) => ({ type: 'CallFailed', effect, error }),
         );
       default:
         return unreachable(action);
@@ -362,8 +361,9 @@ function createConversation(
     const { state } = persistence;
     invariant(state.stage.type === 'ready', 'a conversation is handed over when it is ready');
     const { outcome } = state.stage;
-    if (directory.committer !== null) {
-      context.tell(directory.committer, {
+    const committer = directory.committer();
+    if (committer !== null) {
+      context.tell(committer, {
         type: 'HandOver',
         rank,
         conversationId: state.plan?.conversationId ?? conversationId,
@@ -374,7 +374,13 @@ function createConversation(
         outcome,
       });
     }
-    context.after(REPEAT_HAND_OVER_MS, { type: 'RepeatHandOver', step: state.step });
+    cancelRepeat();
+    cancelRepeat = context.after(REPEAT_HAND_OVER_MS, { type: 'RepeatHandOver', step: state.step });
+  };
+
+  const repeatHandOver = (step: number | null): void => {
+    const { state } = persistence;
+    if (state.stage.type === 'ready' && (step === null || step === state.step)) handOver();
   };
 
   // An imported journal may end between two turns; any command goes on from there.

@@ -1,19 +1,23 @@
 /**
- * One language of a run: puts its admitted conversations into the work queue, follows them until they
- * are settled, and tells people how the language gets on. Its durable state is the commit table.
+ * One language of a run: puts its admitted conversations into the work queue, again when whoever had one
+ * is gone, follows them until they are settled, and tells people how the language gets on. Its durable
+ * state is the commit table.
  *
  * Owns: the admitted, unsettled conversations of its language.
  */
 import { unreachable } from '../kernel/errors.ts';
-import type { WorkQueue } from '../ports/work-queue.ts';
+import type { WorkItem, WorkQueue } from '../ports/work-queue.ts';
+import { decodeWaveMessage } from './decode-messages.ts';
 import type { SettledConversation, WaveMessage } from './messages.ts';
 import type { ActorDefinition } from './runtime/types.ts';
-import type { LanguageProgress } from '../dialogue/schedule.ts';
+import type { LanguageProgress, Rank } from '../dialogue/schedule.ts';
 
 export interface WaveOptions {
   readonly runId: string;
   readonly languageIndex: number;
   readonly language: string;
+  /** Of the run. */
+  readonly languageCount: number;
   readonly target: number;
   readonly queue: WorkQueue;
 }
@@ -21,6 +25,7 @@ export interface WaveOptions {
 export function languageWave(options: WaveOptions): ActorDefinition<WaveMessage> {
   return {
     kind: 'language-wave',
+    decode: decodeWaveMessage,
     mailbox: { capacity: 65_536 },
     restart: { onGivenUp: 'escalate' },
     start(context) {
@@ -28,6 +33,14 @@ export function languageWave(options: WaveOptions): ActorDefinition<WaveMessage>
       const open = new Set<number>();
       let turns = 0;
       const say = (level: 'info' | 'warn', text: string): void => context.logger.log(level, 'run', text);
+
+      /** Ranks are served in their order, whoever leads the run. */
+      const itemOf = ({ index }: Rank): WorkItem => ({
+        runId,
+        languageIndex,
+        index,
+        priority: index * options.languageCount + languageIndex,
+      });
 
       const settled = (conversation: SettledConversation, progress: LanguageProgress): void => {
         open.delete(conversation.rank.index);
@@ -59,16 +72,17 @@ export function languageWave(options: WaveOptions): ActorDefinition<WaveMessage>
           switch (message.type) {
             case 'OpenConversation':
               open.add(message.rank.index);
-              return options.queue.publish({
-                runId,
-                languageIndex,
-                index: message.rank.index,
-                priority: message.priority,
-              });
+              if (!message.isHeld) options.queue.publish(itemOf(message.rank));
+              return;
+            case 'RepublishConversation':
+              open.add(message.rank.index);
+              return options.queue.republish(itemOf(message.rank));
             case 'TurnAccepted':
               turns += 1;
               return;
             case 'ConversationSettled':
+              // Whoever had it may have died before it could say that it is done.
+              if (!message.isHeld) options.queue.withdraw(itemOf(message.settled.rank));
               return settled(message.settled, message.progress);
             case 'GetWaveView':
               return context.reply(message.replyTo, { languageIndex, open: open.size, turns });

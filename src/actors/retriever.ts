@@ -5,6 +5,7 @@
  */
 import { messageOf } from '../kernel/errors.ts';
 import type { Retriever } from '../ports/retriever.ts';
+import { decodeRetrieverMessage } from './decode-messages.ts';
 import type { RetrieverMessage, SearchReply } from './messages.ts';
 import type { ActorDefinition } from './runtime/types.ts';
 
@@ -20,6 +21,7 @@ type LookUp = Exclude<RetrieverMessage, { type: 'LookUpDone' }>;
 export function retriever(options: RetrieverOptions): ActorDefinition<RetrieverMessage> {
   return {
     kind: 'retriever',
+    decode: decodeRetrieverMessage,
     mailbox: { capacity: options.waitingMax * 2 },
     start(context) {
       const waiting: LookUp[] = [];

@@ -1,27 +1,42 @@
 /**
- * Runs the conversations that the work queue hands to it, each as an actor of its own. A conversation
- * that keeps failing is dropped with its reason and the run goes on (I11); a failure that is not the
- * conversation's own stops the run, resumably.
+ * Runs the conversations that the work queue hands to it, each as an actor of its own, once the run's
+ * coordinator has granted them. A conversation that keeps failing is dropped with its reason and the run
+ * goes on (I11); a failure that is not the conversation's own stops the run, resumably.
  *
- * Owns: the deliveries in hand. A delivery is acknowledged when its conversation is settled.
+ * Owns: the deliveries in hand.
+ * Invariants: 1. commit, then ack: a delivery is acknowledged when the conversation is settled, or nobody
+ * is to go on with it in this run; 2. a delivery that is another's leaves these hands without a word to the
+ * queue; 3. it obeys the newest leader it has heard of, and no older one (I2).
  */
-import type { DialogueSettings } from '../dialogue/settings.ts';
 import { conversationIdOf } from '../dialogue/settings.ts';
+import type { Rank } from '../dialogue/schedule.ts';
 import { type ErrorCode, isDlgforgeError, messageOf, unreachable } from '../kernel/errors.ts';
-import type { Delivery, WorkQueue } from '../ports/work-queue.ts';
+import type { Delivery, WorkConsumer, WorkQueue } from '../ports/work-queue.ts';
 import { conversation, type ConversationOptions } from './conversation.ts';
-import type { ConversationMessage, HandOver, RunTrouble, WorkerMessage } from './messages.ts';
-import type { ActorDefinition, ActorRef, ReplyTo, Terminated } from './runtime/types.ts';
+import { decodeClaimReply, decodeWorkerMessage } from './decode-messages.ts';
+import type {
+  ClaimReply,
+  ConversationMessage,
+  CoordinatorMessage,
+  HandOver,
+  RunNotice,
+  RunTrouble,
+  WorkerMessage,
+} from './messages.ts';
+import type {
+  ActorContext,
+  ActorDefinition,
+  ActorRef,
+  Behaviour,
+  ReplyTo,
+  Terminated,
+} from './runtime/types.ts';
 
 export interface WorkerOptions extends ConversationOptions {
+  readonly runId: string;
   readonly queue: WorkQueue;
-  /** Conversations at once. */
-  readonly capacity: number;
-}
-
-interface InHand {
-  readonly delivery: Delivery;
-  readonly actor: ActorRef<ConversationMessage>;
+  /** Environment variables that the run's roles need and this node has not; with any it takes nothing. */
+  readonly lacks: readonly string[];
 }
 
 /** Failures that every other conversation would meet too: of what all of them use, or of the actors that serve them. */
@@ -39,135 +54,371 @@ const RUN_LEVEL_CODES: ReadonlySet<string> = new Set<ErrorCode>([
   'receiver_gone',
 ]);
 
+const TICK_MS = 1_000;
+const RENEW_TICKS = 5;
+const CLAIM_TRY_MS = 5_000;
+const CLAIM_PAUSE_MS = 250;
+const CAPACITY_MIN = 8;
+/** Some room above the fair share, so that a worker that is ahead is not idle. */
+const CAPACITY_SHARE = 1.5;
+
+/** What a restart must not forget. */
+interface Held {
+  notice: RunNotice | null;
+  isHandingBack: boolean;
+  /** Said again until the run drains: it may not have been heard. */
+  trouble: RunTrouble | null;
+}
+
+type Stage =
+  /** To be asked for, as soon as the run is going on. */
+  | { readonly type: 'waiting' }
+  | { readonly type: 'claiming' }
+  | {
+      readonly type: 'running';
+      readonly actor: ActorRef<ConversationMessage>;
+      mayCall: boolean;
+      isDrained: boolean;
+      /** It is being ended before it is settled. */
+      leaving: boolean;
+    }
+  /** Given up; until its drop is committed it is handed over again and again. */
+  | { readonly type: 'crashed'; readonly handOver: HandOver };
+
+interface InHand {
+  readonly name: string;
+  readonly rank: Rank;
+  delivery: Delivery;
+  stage: Stage;
+}
+
 export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
+  const held: Held = { notice: null, isHandingBack: false, trouble: null };
   return {
     kind: 'worker',
     mailbox: { capacity: 65_536 },
     restart: { maxRestarts: 5, withinMs: 60_000, onGivenUp: 'escalate' },
-    start(context) {
-      const { settings } = options.dialogue;
-      const inHand = new Map<string, InHand>();
-      const undrained = new Set<string>();
-      const left = new Set<number>();
-      let awaitingDrain: ReplyTo<'drained'> | null = null;
+    decode: decodeWorkerMessage,
+    start: (context) => createWorker(options, held, context),
+  };
+}
 
-      // A delivery has functions and is this process's own, so it comes in by a pipe and not as a message.
-      const consumer = options.queue.consume(options.capacity, (delivery) =>
-        context.pipe(
-          Promise.resolve(delivery),
-          (ready) => ({ type: 'TakeWork', delivery: ready }),
-          neverFails,
-        ),
-      );
+const rankOf = ({ item }: Delivery): Rank => ({ index: item.index, languageIndex: item.languageIndex });
 
-      const take = (delivery: Delivery): void => {
-        const { languageIndex, index } = delivery.item;
-        // It stays in hand: the run is being stopped, and the next one takes it up.
-        if (awaitingDrain !== null) return;
-        if (left.has(languageIndex)) return delivery.ack();
-        const name = `${languageIndex}-${index}`;
-        const actor = context.spawn(name, conversation(options, delivery.item, context.self, name));
-        inHand.set(name, { delivery, actor });
-        context.watch(actor, (terminated) => ({ type: 'ConversationEnded', name, terminated }));
-      };
+function createWorker(
+  options: WorkerOptions,
+  held: Held,
+  context: ActorContext<WorkerMessage>,
+): Behaviour<WorkerMessage> {
+  const { directory, lacks, runId, queue } = options;
+  const inHand = new Map<string, InHand>();
+  const life = context.restarts;
+  let waitingForEmpty: ReplyTo<'handed_back'>[] = [];
+  let ticks = 0;
 
-      const ended = (name: string, terminated: Terminated): void => {
-        const held = inHand.get(name);
-        inHand.delete(name);
-        drained(name);
-        if (held === undefined) return;
-        if (terminated.reason === 'stopped') return held.delivery.ack();
-        const { error } = terminated;
-        if (isDlgforgeError(error, 'stale_epoch')) {
-          context.logger.log(
-            'warn',
-            'run',
-            `[worker] conversation ${name} went on elsewhere: ${messageOf(error)}`,
-          );
-          return held.delivery.release();
-        }
-        if (isDlgforgeError(error) && RUN_LEVEL_CODES.has(error.code)) {
-          reportTrouble({ code: error.code, message: error.message });
-          return;
-        }
-        held.delivery.ack();
-        dropCrashed(held, settings, error);
-      };
+  const phase = (): RunNotice['phase'] | null => held.notice?.phase ?? null;
+  const isLeft = ({ languageIndex }: Rank): boolean =>
+    held.notice?.leftLanguages.includes(languageIndex) === true;
+  const mayCall = (rank: Rank): boolean => phase() === 'running' && !held.isHandingBack && !isLeft(rank);
 
-      const dropCrashed = ({ delivery }: InHand, dialogue: DialogueSettings, error: unknown): void => {
-        const { languageIndex, index } = delivery.item;
-        const handOver: HandOver = {
-          type: 'HandOver',
-          rank: { languageIndex, index },
-          conversationId: conversationIdOf(dialogue, languageIndex, index),
-          conversation: null,
-          turns: [],
-          payload: null,
-          ledger: [],
-          outcome: { type: 'dropped', reason: 'crashed', detail: messageOf(error) },
-        };
-        context.logger.log(
-          'error',
-          'run',
-          `[worker] ${handOver.conversationId} failed again and again: ${messageOf(error)}`,
+  const capacity = (): number => {
+    if (held.notice === null || held.isHandingBack) return 0;
+    const { window, workerCount } = held.notice;
+    return Math.max(CAPACITY_MIN, Math.ceil((CAPACITY_SHARE * window) / Math.max(1, workerCount)));
+  };
+
+  // A delivery has functions and is this process's own, so it comes in by a pipe and not as a message.
+  const consumer: WorkConsumer | null =
+    lacks.length > 0
+      ? null
+      : queue.consume(runId, capacity(), (delivery) =>
+          context.pipe(
+            Promise.resolve(delivery),
+            (ready) => ({ type: 'TakeWork', delivery: ready, life }),
+            neverFails,
+          ),
         );
-        const { committer } = options.directory;
-        if (committer !== null) context.tell(committer, handOver);
-      };
+  const endLeaderWatch = directory.onLeaderChange(() =>
+    context.tell(context.self, { type: 'LeaderChanged' }),
+  );
 
-      const reportTrouble = (trouble: RunTrouble): void => {
-        const { coordinator } = options.directory;
-        if (coordinator !== null) context.tell(coordinator, { type: 'TroubleReported', trouble });
-      };
+  // ---- what the coordinator hears -----------------------------------------------------------------
 
-      const drain = (replyTo: ReplyTo<'drained'>): void => {
-        awaitingDrain = replyTo;
-        for (const [name, { actor }] of inHand) {
-          undrained.add(name);
-          context.tell(actor, { type: 'Drain' });
-        }
-        if (undrained.size === 0) context.reply(replyTo, 'drained');
-      };
+  const isDrained = (): boolean =>
+    phase() === 'draining' &&
+    [...inHand.values()].every(({ stage }) => stage.type !== 'running' || stage.isDrained);
 
-      const leaveLanguage = (languageIndex: number): void => {
-        left.add(languageIndex);
-        for (const { delivery, actor } of inHand.values()) {
-          if (delivery.item.languageIndex === languageIndex) context.tell(actor, { type: 'Drain' });
-        }
-      };
+  const report = (): void => {
+    const coordinator = directory.coordinator();
+    if (coordinator === null) return;
+    const ranks = (...types: readonly Stage['type'][]): Rank[] =>
+      [...inHand.values()].filter(({ stage }) => types.includes(stage.type)).map(({ rank }) => rank);
+    context.tell(coordinator, {
+      type: 'WorkerHere',
+      worker: context.self,
+      held: ranks('running', 'crashed'),
+      claiming: ranks('claiming'),
+      lacks,
+      drained: isDrained(),
+    });
+    if (held.trouble !== null && phase() !== 'draining')
+      context.tell(coordinator, { type: 'TroubleReported', trouble: held.trouble });
+  };
 
-      const conversationDrained = (name: string): void => {
-        drained(name);
-        const held = inHand.get(name);
-        if (held !== undefined && left.has(held.delivery.item.languageIndex)) void context.stop(held.actor);
-      };
+  const reportTrouble = (trouble: RunTrouble): void => {
+    held.trouble ??= trouble;
+    report();
+  };
 
-      const drained = (name: string): void => {
-        if (undrained.delete(name) && undrained.size === 0 && awaitingDrain !== null)
-          context.reply(awaitingDrain, 'drained');
-      };
+  // ---- deliveries ---------------------------------------------------------------------------------
 
-      return {
-        receive(message) {
-          switch (message.type) {
-            case 'TakeWork':
-              return take(message.delivery);
-            case 'ConversationEnded':
-              return ended(message.name, message.terminated);
-            case 'ConversationDrained':
-              return conversationDrained(message.name);
-            case 'ReportTrouble':
-              return reportTrouble(message.trouble);
-            case 'LeaveLanguage':
-              return leaveLanguage(message.languageIndex);
-            case 'DrainWorker':
-              return drain(message.replyTo);
-            default:
-              return unreachable(message);
-          }
-        },
-        stopped: () => consumer.close(),
-      };
+  const take = (delivery: Delivery): void => {
+    const rank = rankOf(delivery);
+    const name = `${rank.languageIndex}-${rank.index}`;
+    const known = inHand.get(name);
+    if (known !== undefined) {
+      // The queue has given it out anew; the newer delivery is the one that counts there.
+      known.delivery.forget();
+      known.delivery = delivery;
+      return;
+    }
+    inHand.set(name, { name, rank, delivery, stage: { type: 'waiting' } });
+    claim(name);
+  };
+
+  const claim = (name: string): void => {
+    const entry = inHand.get(name);
+    if (entry === undefined) return;
+    const { rank, stage } = entry;
+    if (stage.type === 'waiting') {
+      if (held.isHandingBack) return letGo(entry, 'release');
+      if (isLeft(rank)) return letGo(entry, 'ack');
+      if (phase() !== 'running') return;
+      entry.stage = { type: 'claiming' };
+    } else if (stage.type !== 'crashed') return;
+    const coordinator = directory.coordinator();
+    context.pipe(
+      coordinator === null
+        ? Promise.resolve(null)
+        : context
+            .ask<CoordinatorMessage, ClaimReply>(
+              coordinator,
+              (replyTo) => ({ type: 'ClaimWork', rank, worker: context.self, replyTo }),
+              { timeoutMs: CLAIM_TRY_MS },
+            )
+            .then(decodeClaimReply),
+      (reply) => ({ type: 'WorkClaimed', name, reply }),
+      // Nobody leads the run at the moment, or the question was lost.
+      () => ({ type: 'WorkClaimed', name, reply: null }),
+    );
+  };
+
+  const claimed = (name: string, reply: ClaimReply | null): void => {
+    const entry = inHand.get(name);
+    if (entry === undefined) return;
+    const { stage } = entry;
+    const answer = reply === null || isOld(reply.epoch) ? 'not_now' : reply.type;
+    if (stage.type === 'crashed') {
+      if (answer === 'settled' || answer === 'left') letGo(entry, 'ack');
+      return;
+    }
+    if (stage.type !== 'claiming') return;
+    switch (answer) {
+      case 'granted':
+        if (mayCall(entry.rank)) return start(entry);
+        entry.stage = { type: 'waiting' };
+        if (held.isHandingBack || isLeft(entry.rank)) claim(name);
+        return;
+      case 'held':
+        return letGo(entry, 'forget');
+      case 'settled':
+      case 'left':
+        return letGo(entry, 'ack');
+      case 'not_now':
+        entry.stage = { type: 'waiting' };
+        context.after(CLAIM_PAUSE_MS, { type: 'ClaimAgain', name });
+        return;
+      default:
+        return unreachable(answer);
+    }
+  };
+
+  const isOld = (epoch: number): boolean => epoch < (held.notice?.epoch ?? 0);
+
+  const start = (entry: InHand): void => {
+    const { name, delivery } = entry;
+    const actor = context.spawn(name, conversation(options, delivery.item, context.self, name));
+    entry.stage = { type: 'running', actor, mayCall: true, isDrained: false, leaving: false };
+    context.watch(actor, (terminated) => ({ type: 'ConversationEnded', name, terminated }));
+  };
+
+  /** Before the queue hears of it the coordinator does, so that it grants the conversation to whoever asks next. */
+  const letGo = ({ name, delivery }: InHand, how: 'ack' | 'release' | 'forget'): void => {
+    inHand.delete(name);
+    if (how !== 'ack') report();
+    delivery[how]();
+    answerWhenEmpty();
+  };
+
+  const answerWhenEmpty = (): void => {
+    if (inHand.size > 0) return;
+    for (const replyTo of waitingForEmpty) context.reply(replyTo, 'handed_back');
+    waitingForEmpty = [];
+  };
+
+  // ---- conversations ------------------------------------------------------------------------------
+
+  const ended = (name: string, { reason, error }: Terminated): void => {
+    const entry = inHand.get(name);
+    if (entry?.stage.type !== 'running') return;
+    // Invariant 1: one that stops by itself has been settled.
+    if (reason === 'stopped')
+      return letGo(entry, entry.stage.leaving && !isLeft(entry.rank) ? 'release' : 'ack');
+    if (isDlgforgeError(error, 'stale_epoch')) {
+      context.logger.log(
+        'warn',
+        'run',
+        `[worker] conversation ${name} went on elsewhere: ${messageOf(error)}`,
+      );
+      return letGo(entry, 'forget');
+    }
+    if (isDlgforgeError(error) && RUN_LEVEL_CODES.has(error.code)) {
+      reportTrouble({ code: error.code, message: error.message });
+      return letGo(entry, 'forget');
+    }
+    drop(entry, error);
+  };
+
+  const drop = (entry: InHand, error: unknown): void => {
+    const { rank } = entry;
+    const handOver: HandOver = {
+      type: 'HandOver',
+      rank,
+      conversationId: conversationIdOf(options.dialogue.settings, rank.languageIndex, rank.index),
+      conversation: null,
+      turns: [],
+      payload: null,
+      ledger: [],
+      outcome: { type: 'dropped', reason: 'crashed', detail: messageOf(error) },
+    };
+    context.logger.log(
+      'error',
+      'run',
+      `[worker] ${handOver.conversationId} failed again and again: ${messageOf(error)}`,
+    );
+    entry.stage = { type: 'crashed', handOver };
+    handOverDrop(handOver);
+  };
+
+  const handOverDrop = (handOver: HandOver): void => {
+    const committer = directory.committer();
+    if (committer !== null) context.tell(committer, handOver);
+  };
+
+  /** Brings what is in hand in line with what the run, its language and this node want now. */
+  const steer = (): void => {
+    for (const entry of inHand.values()) {
+      const { stage } = entry;
+      if (stage.type === 'waiting') claim(entry.name);
+      if (stage.type === 'crashed' && held.isHandingBack) letGo(entry, 'release');
+      if (stage.type !== 'running' || stage.mayCall === mayCall(entry.rank)) continue;
+      stage.mayCall = !stage.mayCall;
+      stage.isDrained = false;
+      context.tell(stage.actor, { type: stage.mayCall ? 'GoOn' : 'Drain' });
+    }
+  };
+
+  const conversationDrained = (name: string): void => {
+    const entry = inHand.get(name);
+    if (entry?.stage.type !== 'running' || entry.stage.mayCall) return;
+    const { stage, rank } = entry;
+    stage.isDrained = true;
+    if (held.isHandingBack || isLeft(rank)) {
+      stage.leaving = true;
+      void context.stop(stage.actor);
+    }
+    if (isDrained()) report();
+  };
+
+  // ---- the run ------------------------------------------------------------------------------------
+
+  const heed = (notice: RunNotice): void => {
+    const last = held.notice;
+    if (
+      last !== null &&
+      (notice.epoch < last.epoch || (notice.epoch === last.epoch && notice.term < last.term))
+    )
+      return;
+    const isNewLeader = last?.epoch !== notice.epoch || last.term !== notice.term;
+    held.notice = notice;
+    directory.isLastWindow = notice.isLastWindow;
+    consumer?.setCapacity(capacity());
+    const wasDrained = last?.phase === 'draining' && !isNewLeader;
+    steer();
+    if (isNewLeader) repeatHandOvers();
+    if (isNewLeader || (notice.phase === 'draining' && !wasDrained)) report();
+  };
+
+  /** What the last one was told may be lost with it. */
+  const repeatHandOvers = (): void => {
+    for (const { stage } of inHand.values()) {
+      if (stage.type === 'running') context.tell(stage.actor, { type: 'RepeatHandOver', step: null });
+      if (stage.type === 'crashed') handOverDrop(stage.handOver);
+    }
+  };
+
+  const tick = (): void => {
+    ticks += 1;
+    report();
+    for (const { name, delivery, stage } of inHand.values()) {
+      if (ticks % RENEW_TICKS === 0) delivery.renew();
+      if (stage.type !== 'crashed') continue;
+      handOverDrop(stage.handOver);
+      claim(name);
+    }
+    context.after(TICK_MS, { type: 'Tick' });
+  };
+
+  const handBack = (replyTo: ReplyTo<'handed_back'>): void => {
+    held.isHandingBack = true;
+    waitingForEmpty.push(replyTo);
+    consumer?.setCapacity(0);
+    steer();
+    answerWhenEmpty();
+  };
+
+  tick();
+  return {
+    receive(message) {
+      switch (message.type) {
+        case 'TakeWork':
+          if (message.life === life) take(message.delivery);
+          return;
+        case 'WorkClaimed':
+          return claimed(message.name, message.reply);
+        case 'ClaimAgain':
+          return claim(message.name);
+        case 'ConversationEnded':
+          return ended(message.name, message.terminated);
+        case 'ConversationDrained':
+          return conversationDrained(message.name);
+        case 'ReportTrouble':
+          return reportTrouble(message.trouble);
+        case 'RunNotice':
+          return heed(message);
+        case 'LeaderChanged':
+          return report();
+        case 'Tick':
+          return tick();
+        case 'HandBack':
+          return handBack(message.replyTo);
+        default:
+          return unreachable(message);
+      }
+    },
+    stopped() {
+      endLeaderWatch();
+      consumer?.close();
     },
   };
 }

@@ -1,48 +1,39 @@
-/** Wires the actors of a run in this process: the only place where adapters meet actors. */
-import { coordinator } from '../actors/coordinator.ts';
-import { createDirectory } from '../actors/directory.ts';
-import type { EarlierCounts } from '../actors/earlier-counts.ts';
+/**
+ * Wires the actors of a run in this process: the only place where adapters meet actors. The two halves of a
+ * run, leading it (`leader.ts`) and working on it (`run-worker.ts`), are the same in a cluster.
+ */
+import { localDirectory } from '../actors/directory.ts';
 import { createRouterClient, endpointRouter } from '../actors/endpoint-router/actor.ts';
 import { createModelCalls, type ModelCalls } from '../actors/endpoint-router/model-calls.ts';
 import type { Strategy } from '../actors/endpoint-router/choose.ts';
 import { exporter } from '../actors/exporter.ts';
-import type {
-  CoordinatorMessage,
-  ExporterMessage,
-  RunEnd,
-  RunTrouble,
-  RunView,
-  WorkerMessage,
-} from '../actors/messages.ts';
+import type { ExporterMessage, Outcome, RunEnd, RunView } from '../actors/messages.ts';
 import { retriever } from '../actors/retriever.ts';
 import { createActorSystem } from '../actors/runtime/actor-system.ts';
 import type { ActorInfo } from '../actors/runtime/types.ts';
-import { worker } from '../actors/worker.ts';
-import type { DialogueContext } from '../dialogue/conversation.ts';
 import type { InputsBase } from '../dialogue/conversation-record.ts';
 import type { Role } from '../dialogue/chat.ts';
 import type { Clock } from '../kernel/clock.ts';
-import type { DatasetId, RunId } from '../kernel/ids.ts';
-import { DlgforgeError, messageOf } from '../kernel/errors.ts';
+import type { RunId } from '../kernel/ids.ts';
+import { DlgforgeError } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { ModelPort } from '../ports/model.ts';
 import type { Retriever, WebSearch } from '../ports/retriever.ts';
-import type { LeaseGrant, Store } from '../ports/store.ts';
+import type { LeaseGrant, RunWanted, Store } from '../ports/store.ts';
 import { createMemoryWorkQueue } from '../transport/memory-work-queue.ts';
+import { type LeaderParts, startLeader, troubleOf, waitingMaxOf } from './leader.ts';
+import { startRunWorker } from './run-worker.ts';
 
-export interface GenerationOptions {
+export { type Leader, type LeaderOptions, type LeaderParts, startLeader } from './leader.ts';
+export { type RunWorker, type RunWorkerOptions, startRunWorker } from './run-worker.ts';
+
+export interface GenerationOptions extends LeaderParts {
   readonly store: Store;
-  readonly datasetId: DatasetId;
   readonly runId: RunId;
   readonly lease: LeaseGrant;
-  readonly dialogue: DialogueContext;
   readonly inputs: InputsBase;
-  readonly totalSamples: number;
-  /** What 0.1.0 had done of this run. @default nothing */
-  readonly earlier?: readonly EarlierCounts[];
-  /** Conversations that are generated side by side. */
-  readonly batchSize: number;
-  readonly consecutiveDropsMax: number;
+  /** What a person wants of the run, asked about every second. @default that it goes on */
+  readonly wanted?: () => Promise<RunWanted>;
   readonly port: ModelPort;
   readonly strategy: Strategy;
   readonly roleStrategies: Partial<Record<Role, Strategy>>;
@@ -51,7 +42,6 @@ export interface GenerationOptions {
   /** Appends what is committed to the files. */
   readonly project: () => Promise<void>;
   readonly patienceMs: number;
-  readonly shutdownGraceMs: number;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Spreads retries over time; never decides content. */
@@ -73,40 +63,27 @@ export interface Generation {
   close(): Promise<void>;
 }
 
-function troubleOf(error: unknown): RunTrouble {
-  return {
-    code: error instanceof DlgforgeError ? error.code : 'run_failed',
-    message: `${messageOf(error)} (see logs/run.log)`,
-  };
-}
-
 const NODE = 'local';
 const CONVERSATIONS_PER_WORKER = 64;
-/** Finished conversations that may wait for lower ranks, per open one. */
-const WAITING_PER_OPEN = 4;
-const WAITING_MIN = 64;
 const LOOK_UPS_AT_ONCE = 4;
 const EXPORT_PAUSE_MS = 300;
 const FLUSH_TIMEOUT_MS = 24 * 3_600_000;
 
 export function startGeneration(options: GenerationOptions): Generation {
-  const { store, port, clock, logger, dialogue, batchSize } = options;
-  const { languages } = dialogue.settings;
+  const { store, port, clock, logger, batchSize, lease, runId } = options;
   const system = createActorSystem({
     node: NODE,
     logger,
     clock,
     ...(options.strictMessages === undefined ? {} : { strictMessages: options.strictMessages }),
   });
-  const directory = createDirectory();
   const queue = createMemoryWorkQueue();
-
   const router = system.spawn(
     'endpoint-router',
     endpointRouter({
       runs: [
         {
-          runId: options.runId,
+          runId,
           endpoints: port.endpoints,
           strategy: options.strategy,
           roleStrategies: options.roleStrategies,
@@ -115,78 +92,63 @@ export function startGeneration(options: GenerationOptions): Generation {
     }),
   );
   const calls = createModelCalls({
-    router: createRouterClient({ messenger: system, router, runId: options.runId, name: NODE }),
+    router: createRouterClient({ messenger: system, router, runId, name: NODE }),
     port,
     clock,
     logger,
     patienceMs: options.patienceMs,
     ...(options.random === undefined ? {} : { random: options.random }),
   });
-  const exporterRef = system.spawn(
+  const exporterRef = system.spawn<ExporterMessage>(
     'exporter',
     exporter({ catchUp: options.project, pauseMs: EXPORT_PAUSE_MS }),
   );
-
-  const waitingMax = Math.max(WAITING_MIN, WAITING_PER_OPEN * batchSize);
-  const window = batchSize + waitingMax;
-  directory.retriever = system.spawn(
+  const window = batchSize + waitingMaxOf(batchSize);
+  const retrieverRef = system.spawn(
     'retriever',
     retriever({ retriever: options.retriever, parallel: LOOK_UPS_AT_ONCE, waitingMax: 16 * window }),
   );
-  const workerCount = Math.ceil(window / CONVERSATIONS_PER_WORKER);
-  const workers = Array.from({ length: workerCount }, (_, number) =>
-    system.spawn<WorkerMessage>(
-      `worker-${number}`,
-      worker({
-        dialogue,
-        inputs: options.inputs,
-        journal: store.journal,
-        modelCalls: calls,
-        usedName: (role, endpoint) => port.usedName(role, endpoint),
-        webSearch: options.webSearch,
-        directory,
-        queue,
-        capacity: CONVERSATIONS_PER_WORKER,
-      }),
-    ),
-  );
 
-  let ended: (end: RunEnd) => void = () => undefined;
-  const end = new Promise<RunEnd>((resolve) => {
-    ended = resolve;
+  const end = Promise.withResolvers<RunEnd>();
+  const failed = (error: unknown): void => end.resolve({ type: 'failed', trouble: troubleOf(error) });
+  const leader = startLeader({
+    system,
+    store,
+    lease,
+    runId,
+    parts: options,
+    queue,
+    // A person has just started this process.
+    fresh: true,
+    livingWorkers: () => [NODE],
+    ...(options.wanted === undefined ? {} : { wanted: options.wanted }),
+    onSettled: () => system.tell(exporterRef, { type: 'CatchUp' }),
+    onEnd: (outcome) => end.resolve(endOf(outcome)),
   });
-  const coordinatorRef = system.spawn<CoordinatorMessage>(
-    'coordinator',
-    coordinator({
-      store,
-      datasetId: options.datasetId,
-      runId: options.runId,
-      lease: options.lease,
-      languages: languages.map((language) => language.name),
-      totalSamples: options.totalSamples,
-      earlier: options.earlier ?? [],
-      limits: { openMax: batchSize, waitingMax, consecutiveDropsMax: options.consecutiveDropsMax },
-      turnCountOf: (rank) => dialogue.planner.conversation(rank.languageIndex, rank.index).turnCount,
-      queue,
-      directory,
-      workers,
-      exporter: exporterRef,
-      shutdownGraceMs: options.shutdownGraceMs,
-      onEnd: ended,
-    }),
-  );
-  for (const ref of [coordinatorRef, router, exporterRef, directory.retriever, ...workers]) {
+  for (const ref of [router, exporterRef, retrieverRef]) {
     system.watch(ref, ({ reason, error }) => {
-      if (reason !== 'stopped') ended({ type: 'failed', trouble: troubleOf(error) });
+      if (reason !== 'stopped') failed(error);
+    });
+  }
+  const directory = localDirectory({ node: NODE, runId, epoch: lease.epoch, retriever: () => retrieverRef });
+  for (let number = 0; number < Math.ceil(window / CONVERSATIONS_PER_WORKER); number += 1) {
+    startRunWorker({
+      system,
+      store,
+      parts: { ...options, lacks: [] },
+      name: `worker-${number}`,
+      modelCalls: calls,
+      directory,
+      queue,
+      onGivenUp: failed,
     });
   }
 
   return {
-    end,
+    end: end.promise,
     calls,
-    stop: () => system.tell<CoordinatorMessage>(coordinatorRef, { type: 'StopRun' }),
-    view: () =>
-      system.ask<CoordinatorMessage, RunView>(coordinatorRef, (replyTo) => ({ type: 'GetRunView', replyTo })),
+    stop: () => leader.stopRun(),
+    view: () => leader.view(),
     actors: () => system.tree(),
     async flush() {
       const { error } = await system.ask<ExporterMessage, { readonly error: string | null }>(
@@ -197,5 +159,14 @@ export function startGeneration(options: GenerationOptions): Generation {
       if (error !== null) throw new DlgforgeError('output', error);
     },
     close: () => system.stop(),
+  };
+}
+
+/** A process of its own has nobody that the run could go on with. */
+function endOf(outcome: Outcome): RunEnd {
+  if (outcome.type !== 'superseded') return outcome;
+  return {
+    type: 'failed',
+    trouble: { code: 'held', message: `Another process has taken this dataset over: ${outcome.message}` },
   };
 }

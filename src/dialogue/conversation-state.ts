@@ -90,12 +90,14 @@ export type Outcome =
   | { readonly type: 'finished' }
   | { readonly type: 'dropped'; readonly reason: DropReason; readonly detail: string };
 
-export type DropReason =
-  | 'dedup_exhausted'
-  | 'malformed_question'
-  | 'malformed_answer'
-  | 'model_refused'
-  | 'crashed';
+export const REASONS_OF_DROPS = [
+  'dedup_exhausted',
+  'malformed_question',
+  'malformed_answer',
+  'model_refused',
+  'crashed',
+] as const;
+export type DropReason = (typeof REASONS_OF_DROPS)[number];
 
 export type Stage =
   | { readonly type: 'new' }

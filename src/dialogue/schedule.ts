@@ -57,6 +57,9 @@ export interface Schedule {
    */
   setFinished(rank: Rank, finished: boolean): void;
   standing(rank: Rank): Standing;
+  /** Opened, and its generation is not over. */
+  isGenerating(rank: Rank): boolean;
+  generating(): readonly Rank[];
   /** The rank whose turn it is to be settled; null when every language has ended. */
   frontier(): Rank | null;
   settle(rank: Rank, outcome: 'committed' | 'dropped'): LanguageProgress;
@@ -178,6 +181,11 @@ export function createSchedule(
       if (rank.index < next) return 'settled';
       return ended === null ? 'to_come' : 'left';
     },
+    isGenerating: (rank) => isOpen(rank) && !finished.has(nameOf(rank)),
+    generating: () =>
+      lanes.flatMap(({ opened: indexes, progress: { languageIndex } }) =>
+        [...indexes].map((index) => ({ index, languageIndex })).filter((rank) => !finished.has(nameOf(rank))),
+      ),
     frontier,
     settle(rank, outcome) {
       const lane = laneOf(rank);

@@ -1,27 +1,44 @@
 /**
- * The work queue of one process.
+ * The work queue of one process, or of a simulated cluster in one.
  *
- * Owns: items that wait, in order, and what each consumer has in hand. Bounded by what is published:
- * the schedule opens no more than its window.
+ * Owns: per run the items that wait, in order, and what each consumer has in hand. Bounded by what is
+ * published: the schedule opens no more than its window.
  */
 import type { Delivery, WorkConsumer, WorkItem, WorkQueue } from '../ports/work-queue.ts';
 
-interface Consumer {
-  readonly capacity: number;
-  readonly deliver: (delivery: Delivery) => void;
-  readonly inHand: Map<string, WorkItem>;
+export interface MemoryWorkQueue extends WorkQueue {
+  /** As a server that comes back empty: what waits is gone, and the publishers hear of it. */
+  lose(): void;
+  /** Items that wait, of all runs. */
+  readonly waiting: number;
 }
 
-const nameOf = (item: WorkItem): string => `${item.runId}/${item.languageIndex}/${item.index}`;
+interface Consumer {
+  capacity: number;
+  readonly deliver: (delivery: Delivery) => void;
+  /** The newest delivery of each item; an older one of the same item means nothing any more. */
+  readonly inHand: Map<string, Delivery>;
+}
 
-export function createMemoryWorkQueue(): WorkQueue {
-  const waiting = new Map<string, WorkItem>();
-  const consumers = new Set<Consumer>();
+interface RunQueue {
+  readonly waiting: Map<string, WorkItem>;
+  readonly consumers: Set<Consumer>;
+}
 
-  const isTaken = (name: string): boolean => [...consumers].some((consumer) => consumer.inHand.has(name));
+const nameOf = (item: WorkItem): string => `${item.languageIndex}/${item.index}`;
+
+export function createMemoryWorkQueue(): MemoryWorkQueue {
+  const runs = new Map<string, RunQueue>();
+  const listeners = new Set<() => void>();
+
+  const runOf = (runId: string): RunQueue => {
+    const run = runs.get(runId) ?? { waiting: new Map(), consumers: new Set() };
+    runs.set(runId, run);
+    return run;
+  };
 
   /** The consumer with the most free places, so that workers fill up evenly. */
-  const freest = (): Consumer | null => {
+  const freest = ({ consumers }: RunQueue): Consumer | null => {
     let best: Consumer | null = null;
     let bestFree = 0;
     for (const consumer of consumers) {
@@ -34,48 +51,90 @@ export function createMemoryWorkQueue(): WorkQueue {
     return best;
   };
 
-  const dispatch = (): void => {
-    for (const [name, item] of waiting) {
-      const consumer = freest();
+  const dispatch = (run: RunQueue): void => {
+    for (const [name, item] of run.waiting) {
+      const consumer = freest(run);
       if (consumer === null) return;
-      waiting.delete(name);
-      consumer.inHand.set(name, item);
-      consumer.deliver({
-        item,
-        ack: () => {
-          if (consumer.inHand.delete(name)) dispatch();
-        },
-        release: () => {
-          if (!consumer.inHand.delete(name)) return;
-          waiting.set(name, item);
-          dispatch();
-        },
-      });
+      run.waiting.delete(name);
+      hand(run, consumer, name, item);
     }
+  };
+
+  const hand = (run: RunQueue, consumer: Consumer, name: string, item: WorkItem): void => {
+    const leave = (): boolean => consumer.inHand.get(name) === delivery && consumer.inHand.delete(name);
+    const gone = (): void => {
+      if (leave()) dispatch(run);
+    };
+    const delivery: Delivery = {
+      item,
+      renew: () => undefined,
+      ack: gone,
+      forget: gone,
+      release() {
+        if (!leave()) return;
+        run.waiting.set(name, item);
+        dispatch(run);
+      },
+    };
+    consumer.inHand.set(name, delivery);
+    consumer.deliver(delivery);
+  };
+
+  const takeOut = (item: WorkItem): RunQueue => {
+    const run = runOf(item.runId);
+    const name = nameOf(item);
+    run.waiting.delete(name);
+    for (const { inHand } of run.consumers) inHand.delete(name);
+    return run;
   };
 
   return {
     publish(item) {
+      const run = runOf(item.runId);
       const name = nameOf(item);
-      if (waiting.has(name) || isTaken(name)) return;
-      waiting.set(name, item);
-      dispatch();
+      if (run.waiting.has(name) || [...run.consumers].some(({ inHand }) => inHand.has(name))) return;
+      run.waiting.set(name, item);
+      dispatch(run);
     },
-    consume(capacity, deliver): WorkConsumer {
+    republish(item) {
+      const run = takeOut(item);
+      run.waiting.set(nameOf(item), item);
+      dispatch(run);
+    },
+    withdraw(item) {
+      dispatch(takeOut(item));
+    },
+    consume(runId, capacity, deliver): WorkConsumer {
+      const run = runOf(runId);
       const consumer: Consumer = { capacity, deliver, inHand: new Map() };
-      consumers.add(consumer);
-      dispatch();
+      run.consumers.add(consumer);
+      dispatch(run);
       return {
+        setCapacity(next) {
+          consumer.capacity = next;
+          dispatch(run);
+        },
         close() {
-          if (!consumers.delete(consumer)) return;
-          for (const [name, item] of consumer.inHand) waiting.set(name, item);
+          if (!run.consumers.delete(consumer)) return;
+          for (const [name, { item }] of consumer.inHand) run.waiting.set(name, item);
           consumer.inHand.clear();
-          dispatch();
+          dispatch(run);
         },
       };
     },
+    onLoss(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    drop(runId) {
+      runs.get(runId)?.waiting.clear();
+    },
+    lose() {
+      for (const { waiting } of runs.values()) waiting.clear();
+      for (const listener of listeners) listener();
+    },
     get waiting() {
-      return waiting.size;
+      return [...runs.values()].reduce((sum, { waiting }) => sum + waiting.size, 0);
     },
   };
 }

@@ -124,9 +124,11 @@ export async function startWorld(options: WorldOptions): Promise<World> {
   };
 }
 
-/** Everything committed, in order, without the store's times. */
-export async function datasetOf(store: Store): Promise<Omit<CommittedConversation, 'committedAtMs'>[]> {
-  const rows: Omit<CommittedConversation, 'committedAtMs'>[] = [];
-  for await (const { committedAtMs: _, ...row } of store.committed(DATASET, 0)) rows.push(row);
+type Row = Omit<CommittedConversation, 'committedAtMs' | 'epoch'>;
+
+/** Everything committed, in order, without the store's times and who led the run. */
+export async function datasetOf(store: Store): Promise<Row[]> {
+  const rows: Row[] = [];
+  for await (const { committedAtMs: _, epoch: __, ...row } of store.committed(DATASET, 0)) rows.push(row);
   return rows;
 }

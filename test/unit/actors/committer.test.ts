@@ -81,7 +81,7 @@ test('a hand-over that was repeated while its conversation was being committed i
   system.tell(ref, first);
   await until(() => heard.length === 2, 'two answers');
   expect(types()).toEqual(['ConversationHandedOver', 'ConversationSettled']);
-  expect(heard.map((message) => message.type === 'Command' && message.command.type)).toEqual([
+  expect(heard.map((message) => message.type === 'CommitterSays' && message.command.type)).toEqual([
     'SettleConversation',
     'SettleConversation',
   ]);
@@ -107,7 +107,8 @@ test('I4: a question that a lower rank has committed sends the conversation back
   next(handOver(1, [['Who keeps the buoys?'], ['when is HIGH water']]));
   await until(() => types().includes('ConversationSentBack'), 'the send-back');
   expect(heard.at(-1)).toEqual({
-    type: 'Command',
+    type: 'CommitterSays',
+    epoch: 1,
     command: { type: 'SendBack', turn: 2, attempt: 0, verdict: 'reject' },
   });
   next(handOver(1, [['Who keeps the buoys?'], ['when is HIGH water', 'Where is the lighthouse?']]));

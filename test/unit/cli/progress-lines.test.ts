@@ -32,7 +32,14 @@ function sampleAt(atMs: number, { committed = 0, target = 12, turns = 0, tokens 
     atMs,
     inFlight: 7,
     tokens,
-    view: { languages: [language as unknown as Sample['view']['languages'][number]], open: 3, waiting: 0 },
+    view: {
+      phase: 'running',
+      epoch: 1,
+      languages: [language as unknown as Sample['view']['languages'][number]],
+      open: 3,
+      waiting: 0,
+      workers: [],
+    },
   };
 }
 
