@@ -83,8 +83,8 @@ class NodeMembership implements JoinedMembership {
   #lastBeatMs = Number.NEGATIVE_INFINITY;
   #settled = false;
   #refusedBecause: DlgforgeError | null = null;
-  /** A member whose asks and watches are being ended. */
-  #voiding: string | null = null;
+  /** Members whose asks and watches were ended, until they are heard again: to the network they are lost so long. */
+  readonly #voided = new Set<string>();
   #left = false;
 
   constructor(options: MembershipOptions) {
@@ -102,7 +102,7 @@ class NodeMembership implements JoinedMembership {
     endpoint.onBroadcast((body) => this.#receive(body));
     // Who cannot be sent to any more has been forgotten by the actors here: then it is no member either.
     endpoint.onNodeLost((node) => {
-      if (!this.#left && node !== this.#voiding) this.#end(node, 'lost', false);
+      if (!this.#left && !this.#voided.has(node)) this.#end(node, 'lost', false);
     });
     this.#tick();
   }
@@ -251,6 +251,7 @@ class NodeMembership implements JoinedMembership {
     if (this.#departures.isOld(heartbeat)) return;
     const known = this.#peers.get(card.node);
     if (known !== undefined && seq <= known.seq) return;
+    this.#voided.delete(card.node);
     // Another process under the same name.
     if (known !== undefined && known.card.startedAtMs !== card.startedAtMs)
       this.#end(card.node, 'lost', true);
@@ -286,9 +287,8 @@ class NodeMembership implements JoinedMembership {
       'warn',
       `node ${card.node} had taken this node for lost; what was under way between them is void`,
     );
-    this.#voiding = card.node;
+    this.#voided.add(card.node);
     this.#options.endpoint.declareLost(card.node);
-    this.#voiding = null;
   }
 
   #meet({ card, settled }: Stranger): void {
@@ -337,6 +337,7 @@ class NodeMembership implements JoinedMembership {
     const peer = this.#peers.get(node);
     if (peer === undefined) return;
     this.#peers.delete(node);
+    this.#voided.delete(node);
     this.#departures.note(peer.card, peer.seq, isFinal);
     this.#log(type === 'lost' ? 'warn' : 'info', `node ${node} ${type === 'lost' ? 'is lost' : 'has left'}`);
     this.#options.endpoint.declareLost(node);

@@ -11,7 +11,7 @@
 import { delay } from '../../kernel/clock.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { Leader } from '../../ports/membership.ts';
-import type { ActorRef, ReplyTo } from '../runtime/types.ts';
+import type { ActorRef, ActorSystem, Messenger, ReplyTo } from '../runtime/types.ts';
 import type { EndpointStats, PermitOutcome } from './endpoint-state.ts';
 import { HeldPermits } from './held-permits.ts';
 import {
@@ -25,6 +25,7 @@ import { RouterLink, type RouterLinkOptions } from './router-link.ts';
 import { ADOPTED_MAX, type RouterMessage, type RouterReply } from './router-messages.ts';
 
 export interface ClusterRouterClientOptions extends RouterLinkOptions {
+  readonly messenger: Messenger & Pick<ActorSystem, 'watch'>;
   /** Unique in the cluster, also over restarts: the node's name. Tickets start with it. */
   readonly name: string;
   /** An actor of this process: when it ends, or its node is lost, the permits end. */
@@ -71,12 +72,15 @@ class Client implements ClusterRouterClient {
   readonly #link: RouterLink;
   readonly #held: HeldPermits;
   #tickets = 0;
+  /** Epoch of the router that is being told. */
+  #reportingTo: number | null = null;
+  #unwatch: (() => void) | null = null;
 
   constructor(options: ClusterRouterClientOptions) {
     this.#options = options;
     this.#link = new RouterLink(options);
     this.#held = new HeldPermits(this.#link, options.clock, options.inContact);
-    this.#link.onMoved((leader) => void this.#report(leader));
+    this.#link.onMoved((leader) => this.#attend(leader));
     this.#link.findLeader();
   }
 
@@ -91,6 +95,7 @@ class Client implements ClusterRouterClient {
   }
 
   close(): void {
+    this.#unwatch?.();
     this.#held.close();
     this.#link.close();
   }
@@ -187,8 +192,29 @@ class Client implements ClusterRouterClient {
     void this.#link.deliver((replyTo) => ({ type: 'Cancel', ticket, replyTo }));
   }
 
-  /** Tells a new router what this node has out. */
-  async #report({ epoch }: Leader): Promise<void> {
+  /**
+   * Tells a router what this node has out: a new one, and one that took this node for lost and has given
+   * its permits up. The watch ends then, at both ends.
+   */
+  #attend(leader: Leader): void {
+    this.#unwatch?.();
+    this.#unwatch = this.#options.messenger.watch(this.#link.routerOf(leader), () => {
+      const endBeat = this.#link.onBeat(() => {
+        endBeat();
+        if (this.#link.findLeader()?.epoch === leader.epoch) this.#attend(leader);
+      });
+    });
+    void this.#report(leader);
+  }
+
+  async #report(leader: Leader): Promise<void> {
+    if (this.#reportingTo === leader.epoch) return;
+    this.#reportingTo = leader.epoch;
+    await this.#tellHeld(leader);
+    if (this.#reportingTo === leader.epoch) this.#reportingTo = null;
+  }
+
+  async #tellHeld({ epoch }: Leader): Promise<void> {
     const { name: node, holder } = this.#options;
     const permits = this.#held.list();
     for (let at = 0; at === 0 || at < permits.length; at += ADOPTED_MAX) {

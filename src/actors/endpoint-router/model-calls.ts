@@ -32,6 +32,8 @@ export interface ModelCalls {
    */
   call(request: ModelRequest, options: CallOptions): Promise<CallResult>;
   stats(): Promise<CallStats & { readonly endpoints: readonly EndpointStats[] }>;
+  /** What the calls of this process came to; asks nobody. */
+  counted(): CallStats;
 }
 
 export interface ModelCallsOptions {
@@ -73,6 +75,10 @@ class Calls implements ModelCalls {
           : await this.#afterRejection(reply.rejection, request.role, effort, options);
       if (result !== null) return result;
     }
+  }
+
+  counted(): CallStats {
+    return this.#counters.read();
   }
 
   async stats(): Promise<CallStats & { readonly endpoints: readonly EndpointStats[] }> {
