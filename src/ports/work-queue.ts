@@ -29,6 +29,15 @@ export interface WorkConsumer {
   close(): void;
 }
 
+/** What the queue holds of all runs together. */
+export interface QueueCounts {
+  /** Waits for a worker. */
+  readonly waiting: number;
+  readonly inHand: number;
+  /** In hand, and has been in other hands before. */
+  readonly redelivered: number;
+}
+
 export interface WorkQueue {
   /** Publishing an item that is queued or in hand changes nothing. */
   publish(item: WorkItem): void;
@@ -45,4 +54,6 @@ export interface WorkQueue {
   onLoss(listener: () => void): () => void;
   /** The run is over: nothing of it stays in the queue. */
   drop(runId: string): void;
+  /** For people and metrics. @throws DlgforgeError `transport` when the queue's server does not answer. */
+  counts(): Promise<QueueCounts>;
 }

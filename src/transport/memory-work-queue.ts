@@ -22,6 +22,8 @@ interface Consumer {
 
 interface RunQueue {
   readonly waiting: Map<string, WorkItem>;
+  /** Those of them, and of those in hand, that have been in hand before. */
+  readonly returned: Set<string>;
   readonly consumers: Set<Consumer>;
 }
 
@@ -32,7 +34,7 @@ export function createMemoryWorkQueue(): MemoryWorkQueue {
   const listeners = new Set<() => void>();
 
   const runOf = (runId: string): RunQueue => {
-    const run = runs.get(runId) ?? { waiting: new Map(), consumers: new Set() };
+    const run = runs.get(runId) ?? { waiting: new Map(), returned: new Set(), consumers: new Set() };
     runs.set(runId, run);
     return run;
   };
@@ -63,7 +65,9 @@ export function createMemoryWorkQueue(): MemoryWorkQueue {
   const hand = (run: RunQueue, consumer: Consumer, name: string, item: WorkItem): void => {
     const leave = (): boolean => consumer.inHand.get(name) === delivery && consumer.inHand.delete(name);
     const gone = (): void => {
-      if (leave()) dispatch(run);
+      if (!leave()) return;
+      run.returned.delete(name);
+      dispatch(run);
     };
     const delivery: Delivery = {
       item,
@@ -72,6 +76,7 @@ export function createMemoryWorkQueue(): MemoryWorkQueue {
       forget: gone,
       release() {
         if (!leave()) return;
+        run.returned.add(name);
         run.waiting.set(name, item);
         dispatch(run);
       },
@@ -84,6 +89,7 @@ export function createMemoryWorkQueue(): MemoryWorkQueue {
     const run = runOf(item.runId);
     const name = nameOf(item);
     run.waiting.delete(name);
+    run.returned.delete(name);
     for (const { inHand } of run.consumers) inHand.delete(name);
     return run;
   };
@@ -116,7 +122,10 @@ export function createMemoryWorkQueue(): MemoryWorkQueue {
         },
         close() {
           if (!run.consumers.delete(consumer)) return;
-          for (const [name, { item }] of consumer.inHand) run.waiting.set(name, item);
+          for (const [name, { item }] of consumer.inHand) {
+            run.returned.add(name);
+            run.waiting.set(name, item);
+          }
           consumer.inHand.clear();
           dispatch(run);
         },
@@ -128,10 +137,25 @@ export function createMemoryWorkQueue(): MemoryWorkQueue {
     },
     drop(runId) {
       runs.get(runId)?.waiting.clear();
+      runs.get(runId)?.returned.clear();
     },
     lose() {
-      for (const { waiting } of runs.values()) waiting.clear();
+      for (const { waiting, returned } of runs.values()) {
+        for (const name of waiting.keys()) returned.delete(name);
+        waiting.clear();
+      }
       for (const listener of listeners) listener();
+    },
+    counts() {
+      const total = { waiting: 0, inHand: 0, redelivered: 0 };
+      for (const { waiting, returned, consumers } of runs.values()) {
+        total.waiting += waiting.size;
+        for (const { inHand } of consumers) {
+          total.inHand += inHand.size;
+          for (const name of inHand.keys()) if (returned.has(name)) total.redelivered += 1;
+        }
+      }
+      return Promise.resolve(total);
     },
     get waiting() {
       return [...runs.values()].reduce((sum, { waiting }) => sum + waiting.size, 0);

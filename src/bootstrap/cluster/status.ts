@@ -58,7 +58,10 @@ export async function clusterStatus(client: ClusterNode): Promise<ClusterStatus>
     orNull('endpoints', endpointsOf(client)),
     orNull(
       'queue',
-      client.queue().then((queue) => queue.waiting()),
+      client
+        .queue()
+        .then((queue) => queue.counts())
+        .then(({ waiting }) => waiting),
     ),
   ]);
   return {

@@ -4,6 +4,7 @@ import type { EndpointStats } from '../../actors/endpoint-router/endpoint-state.
 import type { ActorInfo, ActorSystem } from '../../actors/runtime/types.ts';
 import { type MetricSource, type Sample, sample } from '../../kernel/metrics.ts';
 import type { Membership } from '../../ports/membership.ts';
+import type { QueueCounts } from '../../ports/work-queue.ts';
 
 const CONVERSATION = 'conversation';
 
@@ -66,13 +67,11 @@ export function membershipSource(membership: Membership): MetricSource {
   };
 }
 
-/** Where items wait is known to the queue's server alone. */
-export function queueSource(
-  read: () => Promise<{ readonly pending: number; readonly redelivered: number }>,
-): MetricSource {
+/** Only where the router lives: how much waits is the same whoever asks the queue's server. */
+export function queueSource(read: () => Promise<QueueCounts>): MetricSource {
   return async () => {
-    const { pending, redelivered } = await read();
-    return [sample('dlgforge_queue_pending', pending), sample('dlgforge_queue_redelivered', redelivered)];
+    const { waiting, redelivered } = await read();
+    return [sample('dlgforge_queue_pending', waiting), sample('dlgforge_queue_redelivered', redelivered)];
   };
 }
 

@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Subscription } from 'nats';
 import { messageOf } from '../../kernel/errors.ts';
-import type { Delivery, WorkConsumer, WorkItem, WorkQueue } from '../../ports/work-queue.ts';
+import type { Delivery, QueueCounts, WorkConsumer, WorkItem, WorkQueue } from '../../ports/work-queue.ts';
 import { saidAll, type Wire } from './wire.ts';
 import { RunConsumer } from './work-consumer.ts';
 import { type Order, WorkOrders } from './work-orders.ts';
@@ -92,6 +92,10 @@ export class NatsWorkQueue implements WorkQueue {
   onLoss(listener: () => void): () => void {
     this.#lossListeners.add(listener);
     return () => void this.#lossListeners.delete(listener);
+  }
+
+  counts(): Promise<QueueCounts> {
+    return this.#stream.counts();
   }
 
   /** Gives back what is in hand. */

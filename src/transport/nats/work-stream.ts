@@ -14,7 +14,7 @@ import {
   StorageType,
 } from 'nats';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
-import type { WorkItem } from '../../ports/work-queue.ts';
+import type { QueueCounts, WorkItem } from '../../ports/work-queue.ts';
 import type { Wire } from './wire.ts';
 
 /** A request that got no answer by then is made again. */
@@ -106,6 +106,26 @@ export class WorkStream {
       this.#forget(consumer);
       this.#forget(this.#name);
       throw error;
+    }
+  }
+
+  /** @throws DlgforgeError `transport`. */
+  async counts(): Promise<QueueCounts> {
+    try {
+      await this.#ensureStream();
+      const { state } = await this.#manager.streams.info(this.#name);
+      let inHand = 0;
+      let redelivered = 0;
+      for await (const consumer of this.#manager.consumers.list(this.#name)) {
+        inHand += consumer.num_ack_pending;
+        redelivered += consumer.num_redelivered;
+      }
+      // A stream of this kind holds an item until it is settled. What was replaced in hand counts there until
+      // the server notices.
+      return { waiting: Math.max(0, state.messages - inHand), inHand, redelivered };
+    } catch (error) {
+      this.#forget(this.#name);
+      throw jetStreamFault(this.#wire, error);
     }
   }
 

@@ -111,6 +111,20 @@ export function workQueueContract(name: string, start: () => Promise<WorkQueueHa
       expect(first.indices).toEqual([0]);
     });
 
+    test('counts what waits, what is in hand, and what of that was in hand before', async () => {
+      const queue = await harness.open();
+      const first = startWorker(await harness.open(), 1);
+      for (const index of [0, 1, 2]) queue.publish(workItem(index));
+      await expect.poll(() => queue.counts(), SOON).toEqual({ waiting: 2, inHand: 1, redelivered: 0 });
+      first.consumer.setCapacity(0);
+      first.hands[0]?.release();
+      const second = startWorker(await harness.open(), 3);
+      await expect.poll(() => second.hands.length, SOON).toBe(3);
+      await expect.poll(() => queue.counts(), SOON).toEqual({ waiting: 0, inHand: 3, redelivered: 1 });
+      for (const delivery of second.hands) delivery.ack();
+      await expect.poll(() => queue.counts(), SOON).toEqual({ waiting: 0, inHand: 0, redelivered: 0 });
+    });
+
     test('what is forgotten leaves the hands and makes room', async () => {
       const queue = await harness.open();
       const worker = startWorker(await harness.open(), 1);
@@ -126,10 +140,10 @@ export function workQueueContract(name: string, start: () => Promise<WorkQueueHa
       const first = startWorker(await harness.open(), 1);
       queue.publish(workItem(0));
       await expect.poll(() => first.indices, SOON).toEqual([0]);
+      first.consumer.setCapacity(0);
       const second = startWorker(await harness.open(), 1);
       queue.republish(workItem(0));
       await expect.poll(() => second.indices, SOON).toEqual([0]);
-      first.consumer.setCapacity(0);
       first.hands[0]?.ack();
       // The new delivery is still the queue's: when it is released it comes again.
       const third = startWorker(await harness.open(), 1);

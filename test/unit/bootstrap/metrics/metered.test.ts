@@ -184,7 +184,7 @@ describe('a metered queue', () => {
     queue.consume('run', 10, (delivery) => delivered.push(delivery));
     for (const index of [0, 1, 2]) queue.publish({ runId: 'run', languageIndex: 0, index, priority: index });
     queue.republish({ runId: 'run', languageIndex: 0, index: 0, priority: 0 });
-    node.metrics.source(queueSource(async () => ({ pending: 5, redelivered: 1 })));
+    node.metrics.source(queueSource(() => queue.counts()));
     delivered[0]?.ack();
     delivered[0]?.release();
     delivered[1]?.forget();
@@ -230,6 +230,10 @@ class ListQueue implements WorkQueue {
   consume(_runId: string, _capacity: number, deliver: (delivery: Delivery) => void) {
     this.#deliver = deliver;
     return { setCapacity: () => undefined, close: () => undefined };
+  }
+
+  counts() {
+    return Promise.resolve({ waiting: 5, inHand: 2, redelivered: 1 });
   }
 
   withdraw(): void {}
