@@ -1,9 +1,7 @@
 /** Provides the models of a run: the endpoints of the configuration, or the built-in rehearsal. */
-import { readSecret } from '../config/credentials.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { AgentRole, Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
-import { ROLES } from '../dialogue/chat.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { createModelPort } from '../llm/openai-model.ts';
@@ -11,6 +9,8 @@ import type { EndpointPlan } from '../llm/plan-endpoints.ts';
 import { startRehearsal } from '../llm/rehearsal/server.ts';
 import type { CapabilityMemory, ModelPort } from '../ports/model.ts';
 import { endpointPlan, ownKeys } from './endpoint-plan.ts';
+
+export { secretsOf } from '../config/secrets-of.ts';
 
 export interface BackendOptions {
   readonly loaded: Pick<LoadedConfig, 'config' | 'environment'>;
@@ -69,30 +69,6 @@ export async function openPlanned(
     await rehearsal?.close();
     throw error;
   }
-}
-
-/** Every secret that the process may use, for the logger to hide (I8). */
-export function secretsOf(
-  { config, environment }: Pick<LoadedConfig, 'config' | 'environment'>,
-  keys: Readonly<Record<AgentRole, Secret | null>>,
-): string[] {
-  const { embeddings, reranker } = config.tools.retrieval;
-  const endpoints = [config.llm.routing, ...ROLES.map((role) => config.llm.agents[role].routing)].flatMap(
-    (routing) => routing.endpoints ?? [],
-  );
-  const named = [
-    embeddings.api_key_env,
-    reranker.api_key_env,
-    'SERPER_API_KEY',
-    'HF_TOKEN',
-    ...endpoints.map((endpoint) => endpoint.api_key_env),
-  ];
-  return [
-    ...ROLES.map((role) => keys[role]?.reveal()),
-    ...endpoints.map((endpoint) => endpoint.api_key?.reveal()),
-    ...named.map((name) => (name.trim() === '' ? undefined : readSecret(environment, name.trim())?.reveal())),
-    config.store.postgres.dsn?.reveal(),
-  ].filter((secret) => secret !== undefined && secret !== '') as string[];
 }
 
 function rehearsalOptions(config: Config) {

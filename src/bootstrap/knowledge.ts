@@ -1,5 +1,7 @@
 /** The knowledge of a project: indexed, opened and ready to be searched. */
 import { readSecret, serperKey } from '../config/credentials.ts';
+import type { Environment } from '../config/environment.ts';
+import type { Config } from '../config/schema.ts';
 import type { Retriever, WebSearch } from '../ports/retriever.ts';
 import { chooseEmbedder, type EmbeddingSettings } from '../retrieval/embedders/choose.ts';
 import { buildIndex, type IndexProgress, type IndexReport } from '../retrieval/index-builder.ts';
@@ -63,10 +65,18 @@ export async function openKnowledge(project: Project, options: KnowledgeOptions 
   }
 }
 
-const keyNamed = (project: Project, variable: string) => (): string | null =>
+/** What choosing models takes; a node has it without a project. */
+export interface ModelsOf {
+  readonly config: Config;
+  readonly loaded: { readonly environment: Environment };
+  /** Where local models are looked for. */
+  readonly root: string;
+}
+
+const keyNamed = (project: ModelsOf, variable: string) => (): string | null =>
   variable.trim() === '' ? null : (readSecret(project.loaded.environment, variable.trim())?.reveal() ?? null);
 
-export function embeddingSettings(project: Project): EmbeddingSettings {
+export function embeddingSettings(project: ModelsOf): EmbeddingSettings {
   const settings = project.config.tools.retrieval.embeddings;
   return {
     backend: settings.backend,
@@ -84,7 +94,7 @@ export function embeddingSettings(project: Project): EmbeddingSettings {
   };
 }
 
-export function rerankerSettings(project: Project): RerankerSettings {
+export function rerankerSettings(project: ModelsOf): RerankerSettings {
   const { reranker, embeddings } = project.config.tools.retrieval;
   return {
     enabled: reranker.enabled,

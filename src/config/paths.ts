@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isObjectStore } from './object-store.ts';
 import type { Config } from './schema.ts';
 
 /** Where a path of the configuration starts from (as in 0.1.0). The project is the folder of the configuration file. */
@@ -25,8 +26,11 @@ export const stateDir = (projectRoot: string): string => join(projectRoot, '.dlg
 export const outputDir = (config: Config, projectRoot: string): string =>
   below(projectRoot, config.saving.output_dir);
 
-export const indexDir = (config: Config, projectRoot: string): string =>
-  below(projectRoot, config.tools.retrieval.index.persist_dir);
+/** An index that goes to an object store is built on this machine first. */
+export function indexDir({ tools }: Config, projectRoot: string): string {
+  const { persist_dir: place } = tools.retrieval.index;
+  return isObjectStore(place) ? join(stateDir(projectRoot), 'knowledge_index') : below(projectRoot, place);
+}
 
 export const exportDir = (config: Config, projectRoot: string): string =>
   below(outputDir(config, projectRoot), config.saving.hf_push.export_dir);

@@ -16,6 +16,7 @@ import { customaryKeyVariable } from './provider-keys.ts';
 import { rolesFor } from './roles.ts';
 import { AGENT_ROLES, type AgentRole, type Config, configSchema } from './schema.ts';
 import { secretAt, valueAt } from './secret-at.ts';
+import { secretsOf } from './secrets-of.ts';
 import type { StoredConfig } from './stored-config.ts';
 
 /** A configuration on a node, with what `openBackend` needs of it. */
@@ -24,6 +25,8 @@ export interface RestoredConfig extends Pick<LoadedConfig, 'config' | 'environme
   /** The provider key of each role; null where none is needed, or this node lacks it. */
   readonly keys: Credentials['keys'];
   readonly lacks: Lacks;
+  /** Everything secret that this process may use here, for its logger to hide. */
+  readonly secrets: readonly string[];
 }
 
 /**
@@ -47,11 +50,13 @@ export function restoreConfig(
   const config = parsed(values);
   const known = withKeyNames(config, environment, stored.keyVariables);
   const roles = rolesFor(config, 'run');
+  const { keys } = resolveCredentials(config, known, roles);
   return {
     config,
     environment: known,
     roles,
-    keys: resolveCredentials(config, known, roles).keys,
+    keys,
+    secrets: secretsOf({ config, environment: known }, keys),
     lacks: lacksOf({ config, environment: known, roles, stored, missing }),
   };
 }

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { maskedText } from './masking.ts';
 import { exportDir, outputDir } from './paths.ts';
 import type { Findings } from './problem.ts';
 import type { Config, EndpointConfig } from './schema.ts';
@@ -129,7 +130,45 @@ const exportFolder: Rule = {
   },
 };
 
+const ADDRESS = 'run.distributed.address';
+
+/** Only when it is used: the environment's RAY_ADDRESS may be meant for Ray. */
+const clusterAddress: Rule = {
+  keys: [ADDRESS],
+  check: ({ run: { distributed } }) => {
+    const address = distributed.address.trim();
+    const isKnown = address === 'auto' || address.split(',').every((url) => isNatsUrl(url.trim()));
+    if (!distributed.enabled || isKnown) return null;
+    const isRay = /^ray:|:6379$|:10001$/.test(address);
+    return {
+      message: isRay
+        ? `\`${ADDRESS}\` is the address of a Ray cluster, and dlgforge does not run on Ray any more: its nodes talk over NATS.`
+        : `\`${ADDRESS}\` must be \`auto\`, or start with nats:// or tls://.`,
+      value: maskedText(address),
+      hint: 'Start a cluster with `dlgforge cluster start --head` and use the address that it prints, or `auto` on the same machine (RAY_ADDRESS in the environment sets this key too).',
+    };
+  },
+};
+
+const isNatsUrl = (url: string): boolean =>
+  URL.canParse(url) && /^(?:nats|tls):$/.test(new URL(url).protocol) && new URL(url).hostname !== '';
+
+const TLS = 'run.distributed.tls';
+
+const clientCertificate: Rule = {
+  keys: [`${TLS}.cert_file`, `${TLS}.key_file`],
+  check: ({ run: { distributed } }) =>
+    !distributed.enabled || (distributed.tls.cert_file === '') === (distributed.tls.key_file === '')
+      ? null
+      : {
+          message: `\`${TLS}.cert_file\` and \`${TLS}.key_file\` belong together: one of them is missing.`,
+          hint: 'Give both, or neither (DLGFORGE_NATS_CERT and DLGFORGE_NATS_KEY in the environment).',
+        },
+};
+
 const RULES: readonly Rule[] = [
+  clusterAddress,
+  clientCertificate,
   turnRange,
   chunkOverlap,
   distinctColumns,

@@ -9,7 +9,7 @@ import { customaryKeyVariable } from './provider-keys.ts';
 const OWN_CONNECTIONS: readonly string[] = [
   'store.postgres.dsn',
   'run.distributed.nats_url',
-  'run.distributed.token',
+  'run.distributed.nats_token',
 ];
 
 /** By the argument or the name of a free mapping that carries the secret. */

@@ -1,10 +1,9 @@
 /** Writes one generation of the index: all rows in order, their search structures, then the manifest. */
-import { createHash, type Hash } from 'node:crypto';
 import { DlgforgeError } from '../kernel/errors.ts';
-import { canonicalJson } from '../kernel/hash.ts';
 import { freshHexId } from '../kernel/ids.ts';
 import type { DocumentPool } from './document-pool.ts';
 import type { SkippedFile } from './documents.ts';
+import { indexFingerprint } from './index-fingerprint.ts';
 import {
   type IndexedFile,
   type IndexIdentity,
@@ -16,7 +15,6 @@ import { type IndexOptions, identityOf } from './index-options.ts';
 import type { UpdatePlan } from './index-plan.ts';
 import type { IndexProgress } from './index-report.ts';
 import { type FileRows, updatedRows } from './index-rows.ts';
-import type { PassageRow } from './passage-rows.ts';
 import { type PassageTable, PassageTables } from './passage-table.ts';
 
 function noReadableText(knowledgeDir: string, skipped: readonly SkippedFile[]): DlgforgeError {
@@ -29,11 +27,6 @@ function noReadableText(knowledgeDir: string, skipped: readonly SkippedFile[]): 
   );
 }
 
-/** Feeds the fingerprint: equal for equal passages in equal places. */
-function absorb(hash: Hash, rows: readonly PassageRow[]): void {
-  for (const { passage } of rows) hash.update(`${passage.id} ${passage.charStart} ${passage.descriptor}\n`);
-}
-
 async function writeRows(
   table: PassageTable,
   stream: AsyncIterable<FileRows>,
@@ -42,17 +35,17 @@ async function writeRows(
   report: GenerationInput['report'],
 ): Promise<Pick<Manifest, 'files' | 'passages' | 'textLength' | 'fingerprint'>> {
   const files: IndexedFile[] = [];
-  const hash = createHash('sha256').update(canonicalJson(identity));
+  const fingerprint = indexFingerprint(identity);
   let passages = 0;
   let textLength = 0;
   for await (const part of stream) {
-    absorb(hash, part.rows);
+    for (const { passage } of part.rows) fingerprint.add(passage);
     passages = await table.append(part.rows);
     textLength += part.rows.reduce((sum, row) => sum + row.passage.text.length, 0);
     files.push(...part.completed);
     report({ phase: 'read', done: files.length, total, passages });
   }
-  return { files, passages, textLength, fingerprint: hash.digest('hex') };
+  return { files, passages, textLength, fingerprint: fingerprint.digest() };
 }
 
 export interface GenerationInput {

@@ -26,6 +26,8 @@ interface LockOptions {
   readonly persistDir: string;
   readonly logger: Logger;
   readonly clock: Clock;
+  /** What whoever waits is told of the holder. @default indexing the same folder */
+  readonly doing?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -84,7 +86,13 @@ async function evict(path: string, content: string): Promise<void> {
 }
 
 /** @throws DlgforgeError `retrieval` after a long wait, `cancelled` when the signal aborts. */
-export async function lockIndex({ persistDir, logger, clock, signal }: LockOptions): Promise<IndexLock> {
+export async function lockIndex({
+  persistDir,
+  logger,
+  clock,
+  doing = 'indexing the same folder',
+  signal,
+}: LockOptions): Promise<IndexLock> {
   const path = join(persistDir, LOCK);
   const deadline = clock.now() + WAIT_MS;
   for (let said = false; !(await create(path)); ) {
@@ -98,15 +106,14 @@ export async function lockIndex({ persistDir, logger, clock, signal }: LockOptio
       logger.log(
         'info',
         'retrieval',
-        `[retrieval] waiting for process ${holder.pid} on ${holder.host}, which is indexing the same folder`,
+        `[retrieval] waiting for process ${holder.pid} on ${holder.host}, which is ${doing}`,
       );
     said = true;
-    if (signal?.aborted)
-      throw new DlgforgeError('cancelled', 'Indexing was stopped while it waited for another process.');
+    if (signal?.aborted) throw new DlgforgeError('cancelled', 'Stopped while it waited for another process.');
     if (clock.now() > deadline) {
       throw new DlgforgeError(
         'retrieval',
-        `Process ${holder.pid} on ${holder.host} has been indexing ${persistDir} for long. Stop it, or give this run its own tools.retrieval.index.persist_dir.`,
+        `Process ${holder.pid} on ${holder.host} has been ${doing} (${persistDir}) for long. Stop it, or give this run its own tools.retrieval.index.persist_dir.`,
         { retryable: true },
       );
     }

@@ -9,7 +9,7 @@ import { DlgforgeError } from '../kernel/errors.ts';
 
 /** Raised when stored rows, search terms or passage ids would come out differently. */
 export const INDEX_FORMAT = 1;
-const MANIFEST = 'manifest.json';
+export const MANIFEST = 'manifest.json';
 
 const identitySchema = z.object({
   format: z.number(),
@@ -62,6 +62,10 @@ export async function readManifest(persistDir: string): Promise<ManifestState> {
       { cause: error },
     );
   }
+  return parseManifest(text);
+}
+
+export function parseManifest(text: string): Exclude<ManifestState, { readonly type: 'missing' }> {
   try {
     const parsed = manifestSchema.safeParse(JSON.parse(text));
     return parsed.success

@@ -11,12 +11,21 @@ const READERS = 'readers';
 /** A mark of another machine's process cannot be checked; it is believed for this long. */
 const FOREIGN_STALE_MS = 7 * 24 * 60 * 60_000;
 
-/** Returns the function that takes the mark away. */
+/**
+ * Returns the function that takes the mark away. Where this process may not write it leaves no mark: the
+ * folder is somebody else's, who sees to it that the index stays.
+ */
 export async function markReader(persistDir: string, table: string): Promise<() => Promise<void>> {
   const folder = join(persistDir, READERS);
-  await mkdir(folder, { recursive: true });
   const path = join(folder, `${table}.${freshHexId()}`);
-  await writeFile(path, JSON.stringify(ownMark()));
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeFile(path, JSON.stringify(ownMark()));
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : null;
+    if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM') return async () => undefined;
+    throw error;
+  }
   return () => rm(path, { force: true });
 }
 

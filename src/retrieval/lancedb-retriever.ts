@@ -246,10 +246,24 @@ function assertSameEmbedder(manifest: Manifest, embedder: Embedder | null): void
 /** @throws DlgforgeError `retrieval` when there is no index, it is damaged, or it needs another embedder. */
 export async function openIndex(options: OpenOptions): Promise<LancedbRetriever> {
   const { manifest, unmark } = await holdLive(options.persistDir);
-  let tables: PassageTables | null = null;
   try {
-    assertSameEmbedder(manifest, options.embedder);
-    tables = await PassageTables.connect(options.persistDir);
+    return await openDescribed(options, manifest, () => PassageTables.connect(options.persistDir), unmark);
+  } catch (error) {
+    await unmark();
+    throw error;
+  }
+}
+
+/** An index whose manifest is known, wherever its tables are. `unmark` is called when it is closed. */
+export async function openDescribed(
+  options: OpenOptions,
+  manifest: Manifest,
+  connect: () => Promise<PassageTables>,
+  unmark: () => Promise<void> = async () => undefined,
+): Promise<LancedbRetriever> {
+  assertSameEmbedder(manifest, options.embedder);
+  const tables = await connect();
+  try {
     const table = await tables.open(manifest.table, manifest.identity.embedder?.dimension ?? null);
     const inventory = await Inventory.load(
       table,
@@ -258,8 +272,7 @@ export async function openIndex(options: OpenOptions): Promise<LancedbRetriever>
     );
     return new LancedbRetriever({ options, manifest, tables, table, inventory, unmark });
   } catch (error) {
-    tables?.close();
-    await unmark();
+    tables.close();
     throw error;
   }
 }

@@ -192,8 +192,12 @@ export class PassageTables {
     this.#connection = connection;
   }
 
-  static async connect(persistDir: string): Promise<PassageTables> {
-    return new PassageTables(await connect(persistDir));
+  /** `storageOptions` are the credentials of an object store, for an address of one. */
+  static connect(place: string, storageOptions?: Readonly<Record<string, string>>): Promise<PassageTables> {
+    return guarded(async () => {
+      const options = storageOptions === undefined ? {} : { storageOptions: { ...storageOptions } };
+      return new PassageTables(await connect(place, options));
+    });
   }
 
   async create(name: string, dimension: number | null): Promise<PassageTable> {

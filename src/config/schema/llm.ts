@@ -131,7 +131,7 @@ const vllm = section('vLLM servers that dlgforge starts itself (`llm.backend: vl
   model: text('', 'Model to serve: a hub id or a folder.'),
   served_model_name: text('', 'Name that the servers give the model; empty = `model`.'),
   replicas: integer(1, { above: 0 }, 'Number of servers.'),
-  num_gpus_per_replica: decimal(1, { above: 0 }, 'GPUs of one server.'),
+  num_gpus_per_replica: decimal(1, { min: 0 }, 'GPUs of one server; 0 = it runs where there are none.'),
   host: text('0.0.0.0', 'Address that the servers listen on.'),
   advertise_host: text(
     '127.0.0.1',

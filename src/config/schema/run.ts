@@ -65,20 +65,35 @@ const distributed = section('Running on several machines.', {
   backend: choice(['nats'], 'nats', 'What carries messages between nodes.', { ray: 'nats' }),
   address: text(
     'auto',
-    'Cluster to attach to; `auto` = the one that is running, else start a local one (see `auto_start_local`).',
+    'Cluster to attach to: `auto`, or `nats://host:4222` or `tls://host:4222`, several with commas. `auto` = `nats_url` when it is given, else the one that runs on this machine, else a local one is started (see `auto_start_local`).',
   ),
   nats_url: secretText(
     'URL of the NATS server(s), comma separated; empty = found through `address`.',
     'password',
   ),
+  nats_token: secretText(
+    'Token of the NATS server(s); empty = the one of the cluster that was found. Better in the environment.',
+    'all',
+  ),
+  tls: section('Files for a NATS server that asks for TLS; PEM, relative to the project.', {
+    ca_file: text('', 'Authorities that may have signed its certificate; empty = those of the system.'),
+    cert_file: text('', 'Certificate of this client, for a server that asks for one.'),
+    key_file: text('', 'Private key of that certificate.'),
+  }),
   auto_start_local: flag(
     true,
-    'Start a cluster on this machine when `address` is `auto` and none is running.',
+    'Start a cluster on this machine for the run when `address` is `auto` and none is running; it ends with the run.',
   ),
   namespace: text('dlgforge', 'Keeps clusters that share one NATS server apart.'),
-  spawn: section('Which parts of a run are started on the cluster.', {
-    coordinator: flag(true, 'Run the coordinator on the cluster; false = in the submitting process.'),
-    workers: flag(true, 'Start workers on the cluster.'),
+  spawn: section('What this process brings to the cluster for its run.', {
+    coordinator: flag(
+      true,
+      'This process may lead the run; false = it brings no coordinator and waits for a node of the cluster to lead it.',
+    ),
+    workers: flag(
+      true,
+      'This process brings workers; false = it brings none and waits for those of the cluster.',
+    ),
   }),
   actor: section('Resources of the spawned actors.', {
     num_cpus: decimal(1, { above: 0 }, 'CPUs that a worker counts for.'),
@@ -88,12 +103,12 @@ const distributed = section('Running on several machines.', {
   replicas_qa: integer(
     1,
     { min: 0 },
-    'Workers, first part; the number of workers is `replicas_qa` + `replicas_complete`.',
+    'Worker processes that this process brings, first part; their number is `replicas_qa` + `replicas_complete`.',
   ),
   replicas_complete: integer(
     1,
     { min: 0 },
-    'Workers, second part; the number of workers is `replicas_qa` + `replicas_complete`.',
+    'Worker processes that this process brings, second part; their number is `replicas_qa` + `replicas_complete`.',
   ),
 });
 

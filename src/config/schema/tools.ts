@@ -75,7 +75,14 @@ export const tools = section('What the assistant may use.', {
       ),
     }),
     index: section('The search index on disk.', {
-      persist_dir: text('knowledge_index', 'Folder of the index, relative to the project.'),
+      persist_dir: text(
+        'knowledge_index',
+        'Folder of the index, relative to the project. On a cluster also `s3://…` or `gs://…`: the index is built here and copied there, and every node opens it in place.',
+      ),
+      shared: flag(
+        false,
+        'Every node of the cluster sees `persist_dir` at the same path (a network mount) and opens the index there; false = nodes fetch a copy.',
+      ),
       rebuild: flag(false, 'Build the index anew at the start.'),
       skip_if_unchanged: flag(
         true,

@@ -93,7 +93,7 @@ const rows = (loaded: LoadedConfig): Map<string, string> =>
 
 /** What `config show` has of a value; connections are masked, endpoints filled up with defaults. */
 function comparable(key: string, value: unknown): string {
-  if (key.endsWith('.dsn') || key.endsWith('nats_url')) return '***';
+  if (/\.(?:dsn|nats_url|nats_token)$/.test(key)) return '***';
   return key.endsWith('.endpoints') ? JSON.stringify(ENDPOINTS[0]?.base_url) : JSON.stringify(value);
 }
 
