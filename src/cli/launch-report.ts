@@ -1,8 +1,9 @@
 /** What `cluster up` and `cluster down` show. */
-import type { LaunchOptions, LaunchResult, Outcome } from '../bootstrap/cluster/launch.ts';
+import { resolve } from 'node:path';
+import { givenTo, type LaunchOptions, type LaunchResult, type Outcome } from '../bootstrap/cluster/launch.ts';
 import { type LaunchPlan, readLaunchFile } from '../bootstrap/cluster/launch-file.ts';
 import { readSecret } from '../config/credentials.ts';
-import { processEnvironment } from '../config/environment.ts';
+import { type Environment, processEnvironment } from '../config/environment.ts';
 import { EXIT } from './exit-codes.ts';
 import { print, say } from './terminal.ts';
 
@@ -10,16 +11,21 @@ interface Flags {
   readonly json?: boolean;
 }
 
-export function planFrom(file: string): LaunchPlan {
+export function launchFrom(
+  path: string,
+  flags: Flags,
+): { readonly plan: LaunchPlan; readonly options: LaunchOptions } {
   const environment = processEnvironment();
-  return readLaunchFile(file, {
-    nats: readSecret(environment, 'DLGFORGE_NATS_URL') !== null,
-    postgres: readSecret(environment, 'DLGFORGE_POSTGRES_DSN') !== null,
+  const given = givenTo({ file: resolve(path) }, environment);
+  const plan = readLaunchFile(path, {
+    nats: readSecret(given, 'DLGFORGE_NATS_URL') !== null,
+    postgres: readSecret(given, 'DLGFORGE_POSTGRES_DSN') !== null,
   });
+  return { plan, options: optionsOf(environment, flags) };
 }
 
-export const launchOptions = ({ json }: Flags): LaunchOptions => ({
-  environment: processEnvironment(),
+const optionsOf = (environment: Environment, { json }: Flags): LaunchOptions => ({
+  environment,
   onStatus: (text) => say(`[cluster] ${text}`),
   onResult: (result) => {
     if (json !== true) say(lineOf(result));

@@ -1,4 +1,5 @@
 import { ENVIRONMENT_VARIABLES, KEY_NAME_VARIABLES, variablesOf } from './environment-table.ts';
+import { OWN_VARIABLES } from './own-variables.ts';
 import { ALL_KEYS, fallbackOf, itemOf, keyDefinition, metaOf, shapeOf, type KeyDefinition } from './keys.ts';
 import { LEGACY_NAMES } from './legacy-table.ts';
 import { AGENT_ROLES } from './schema/llm.ts';
@@ -98,7 +99,8 @@ function renderVariables(): string {
     ];
     return [code(name), code(key), notes.filter((note) => note !== '').join(' ')];
   });
-  return `## Environment variables\n\n${table(['Variable', 'Key', 'Notes'], rows)}\n\n\`DLGFORGE_RUN_BOOTSTRAPPED\`, which 0.1.0 set for itself, has no effect.`;
+  const own = OWN_VARIABLES.map(({ name, meaning }) => [code(name), meaning]);
+  return `## Environment variables\n\n${table(['Variable', 'Key', 'Notes'], rows)}\n\nThese belong to no key:\n\n${table(['Variable', 'Meaning'], own)}\n\n\`DLGFORGE_RUN_BOOTSTRAPPED\`, which 0.1.0 set for itself, has no effect.`;
 }
 
 function renderLegacy(): string {

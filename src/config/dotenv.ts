@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../kernel/errors.ts';
 import { ENVIRONMENT_VARIABLES, KEY_NAME_VARIABLES } from './environment-table.ts';
+import { OWN_VARIABLES } from './own-variables.ts';
 import type { Environment } from './environment.ts';
 import { Findings, problemsError } from './problem.ts';
 
@@ -12,6 +13,7 @@ const SECRET_SUFFIXES = ['_API_KEY', '_TOKEN', '_ACCESS_TOKEN', '_SECRET', '_SEC
 
 const KNOWN: ReadonlySet<string> = new Set([
   ...ENVIRONMENT_VARIABLES.map(({ name }) => name),
+  ...OWN_VARIABLES.map(({ name }) => name),
   ...Object.values(KEY_NAME_VARIABLES).flatMap(({ name, older }) => [name, older]),
 ]);
 

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { nodeEnvironment } from '../../config/dotenv.ts';
 import type { Environment } from '../../config/environment.ts';
 import { fromWorkingDir } from '../../config/paths.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
@@ -154,24 +155,29 @@ const endReason = (code: number | null, signal: NodeJS.Signals | null): string =
 async function arrived(
   type: 'started' | 'running',
   { node, pid }: NodeFile,
-  { isHead, namespace }: LaunchRequest,
-  { environment }: LaunchContext,
+  request: LaunchRequest,
+  context: LaunchContext,
 ): Promise<LaunchReply> {
-  const address = isHead ? await readAddress(clusterHome(environment), namespace) : null;
+  const { isHead, namespace } = request;
+  const address = isHead ? await readAddress(homeOf(request, context), namespace) : null;
   if (!isHead || address !== null) return { type, node, pid, address };
   const message = `the head runs as process ${pid}, but there is no address file for ${namespace}; stop it and start it again`;
   return { type: 'failed', message, log: [] };
 }
 
-async function stop(request: LaunchRequest, { environment }: LaunchContext): Promise<LaunchReply> {
+async function stop(request: LaunchRequest, context: LaunchContext): Promise<LaunchReply> {
   const stateDir = here(request.stateDir);
   const node = await runningNode(stateDir);
   if (node !== null) await end(node, request.timeoutMs);
   if (node !== null) await removeNodeFile(stateDir, node.pid);
   // A head that was killed could not stop its servers.
-  const left = request.isHead && (await stopLeft(clusterHome(environment), request.namespace));
+  const left = request.isHead && (await stopLeft(homeOf(request, context), request.namespace));
   return { type: node === null && !left ? 'absent' : 'stopped' };
 }
+
+/** As the node itself finds it: the `.env` of its folder counts. */
+const homeOf = ({ folder }: LaunchRequest, { environment }: LaunchContext): string =>
+  clusterHome(nodeEnvironment(environment, here(folder)));
 
 async function stopLeft(home: string, namespace: string): Promise<boolean> {
   // Loaded when it is needed: it brings the clients of both servers.

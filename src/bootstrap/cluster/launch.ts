@@ -1,5 +1,7 @@
 /** `dlgforge cluster up` and `down`: all nodes of a file, in parallel, whatever is done already left as it is. */
+import { dirname } from 'node:path';
 import { readSecret } from '../../config/credentials.ts';
+import { nodeEnvironment } from '../../config/dotenv.ts';
 import type { Environment } from '../../config/environment.ts';
 import { DlgforgeError, isDlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { AddressFile } from './address-file.ts';
@@ -46,13 +48,14 @@ interface Joining {
  * @throws DlgforgeError `config` before anything is started, when a variable that a node is to be given is not set.
  */
 export async function clusterUp(plan: LaunchPlan, options: LaunchOptions): Promise<LaunchResult[]> {
-  checkVariables(plan, options.environment);
-  const head = await startHead(plan, options);
+  const given = givenTo(plan, options.environment);
+  checkVariables(plan, given);
+  const head = await startHead(plan, given, options);
   if (head?.result.outcome === 'failed') return [head.result];
-  const joining = head === null ? joinGiven(plan, options.environment) : head.joining;
+  const joining = head === null ? joinGiven(plan, given) : head.joining;
   if (plan.nodes.length > 0) options.onStatus(`starting ${plan.nodes.length} nodes`);
   const others = await inParallel(plan.nodes, (node) =>
-    ask(node, requestFor('start', node, plan, joining, options.environment), options),
+    ask(node, requestFor('start', node, plan, joining, given), options),
   );
   return [...(head === null ? [] : [head.result]), ...others.map(({ result }) => result)];
 }
@@ -67,18 +70,19 @@ export async function clusterDown(plan: LaunchPlan, options: LaunchOptions): Pro
   return results.map(({ result }) => result);
 }
 
+/** What variables are taken from: the environment, and the `.env` beside the file. */
+export const givenTo = ({ file }: Pick<LaunchPlan, 'file'>, environment: Environment): Environment =>
+  nodeEnvironment(environment, dirname(file));
+
 async function startHead(
   plan: LaunchPlan,
+  given: Environment,
   options: LaunchOptions,
 ): Promise<{ readonly result: LaunchResult; readonly joining: Joining } | null> {
   if (plan.head === null) return null;
   options.onStatus(`starting the head on ${hostOf(plan.head)}`);
-  const own = { flags: ['--head'], env: variablesOf(SERVER_VARIABLES, options.environment) };
-  const { result, address } = await ask(
-    plan.head,
-    requestFor('start', plan.head, plan, own, options.environment),
-    options,
-  );
+  const own = { flags: ['--head'], env: variablesOf(SERVER_VARIABLES, given) };
+  const { result, address } = await ask(plan.head, requestFor('start', plan.head, plan, own, given), options);
   return { result, joining: address === null ? NOTHING : joinAddress(address) };
 }
 

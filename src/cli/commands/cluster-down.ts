@@ -1,12 +1,12 @@
 import { clusterDown } from '../../bootstrap/cluster/launch.ts';
-import { reportLaunch, launchOptions, planFrom } from '../launch-report.ts';
+import { launchFrom, reportLaunch } from '../launch-report.ts';
 
 interface Flags {
   readonly json?: boolean;
 }
 
 export async function clusterDownCommand(file: string, flags: Flags): Promise<number> {
-  const plan = planFrom(file);
-  const results = await clusterDown(plan, launchOptions(flags));
+  const { plan, options } = launchFrom(file, flags);
+  const results = await clusterDown(plan, options);
   return reportLaunch('down', plan, results, flags);
 }
