@@ -2,6 +2,8 @@
 import { DlgforgeError } from '../../kernel/errors.ts';
 
 export interface NatsAddress {
+  /** A name or an IP address. */
+  readonly host: string;
   /** `host:port`, IPv6 in brackets. */
   readonly server: string;
   /** For messages: `nats://host:port`. */
@@ -40,6 +42,7 @@ function readAddress(text: string, index: number): NatsAddress {
   const user = decoded(url.username);
   const password = decoded(url.password);
   return {
+    host: url.hostname.replace(/^\[|\]$/g, ''),
     server,
     shown: `${url.protocol}//${server}`,
     isTls: url.protocol === 'tls:',

@@ -3,6 +3,8 @@
  * reached: attempts go on for as long as the process lives, and whoever waits can see it in the status.
  */
 import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { type ConnectionOptions, type TlsOptions, connect, nkeyAuthenticator } from 'nats';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
@@ -130,19 +132,29 @@ async function clientOptions(
     resolve: false,
     ...(token === null ? {} : { token }),
     ...(login?.user == null ? {} : { user: login.user, pass: login.password ?? '' }),
-    ...(tls === null ? {} : { tls: tlsFiles(tls) }),
+    ...(tls === null ? {} : { tls: tlsOptions(tls, addresses) }),
     ...(options.nkeySeedFile === undefined
       ? {}
       : { authenticator: nkeyAuthenticator(await seedOf(options.nkeySeedFile)) }),
   };
 }
 
-function tlsFiles({ ca, cert, key }: NatsTls): TlsOptions {
-  return {
+/**
+ * For a server that is named by its IP address the library has the certificate checked for `localhost`; here it
+ * is checked for the addresses that the user named.
+ */
+function tlsOptions({ ca, cert, key }: NatsTls, addresses: readonly NatsAddress[]): TlsOptions {
+  const ips = addresses.map(({ host }) => host).filter((host) => isIP(host) !== 0);
+  const isForAnIp = (certificate: PeerCertificate): boolean =>
+    ips.some((ip) => checkServerIdentity(ip, certificate) === undefined);
+  const options = {
     ...(ca === undefined ? {} : { caFile: ca }),
     ...(cert === undefined ? {} : { certFile: cert }),
     ...(key === undefined ? {} : { keyFile: key }),
+    checkServerIdentity: (host: string, certificate: PeerCertificate): Error | undefined =>
+      isForAnIp(certificate) ? undefined : checkServerIdentity(host, certificate),
   };
+  return options;
 }
 
 async function seedOf(path: string): Promise<Uint8Array> {

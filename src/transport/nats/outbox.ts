@@ -30,9 +30,10 @@ interface Lane {
   waitingBytes: number;
 }
 
-interface Held {
+interface Batch {
   readonly lane: Lane;
-  readonly payload: Buffer;
+  /** More than one when they are the parts of one envelope, which nobody can use unless it is whole. */
+  readonly payloads: readonly Buffer[];
   readonly envelopes: number;
   readonly atMs: number;
 }
@@ -46,7 +47,7 @@ export class Outbox {
   readonly #ready = new Set<Lane>();
   /** In this turn. */
   #isScheduled = false;
-  #held: Held[] = [];
+  #held: Batch[] = [];
   #heldBytes = 0;
   #unconfirmedBytes = 0;
   #unaskedBytes = 0;
@@ -77,7 +78,10 @@ export class Outbox {
       );
     const lane = this.#lane(toNode);
     if (lane.waitingBytes + bytes >= PUBLISH_BYTES_MAX) this.#dispatch(lane);
-    if (bytes >= PUBLISH_BYTES_MAX) return this.#dispatchParts(lane, encoded);
+    if (bytes >= PUBLISH_BYTES_MAX) {
+      const payloads = partPayloads(randomUUID(), encoded);
+      return this.#carry({ lane, payloads, envelopes: 1, atMs: performance.now() });
+    }
     this.#ready.add(lane);
     this.#schedule();
     lane.waiting.push(encoded);
@@ -144,35 +148,35 @@ export class Outbox {
     const encoded = lane.waiting;
     lane.waiting = [];
     lane.waitingBytes = 0;
-    this.#carry(lane, batchPayload(encoded), encoded.length);
+    this.#carry({
+      lane,
+      payloads: [batchPayload(encoded)],
+      envelopes: encoded.length,
+      atMs: performance.now(),
+    });
   }
 
-  /** The last part stands for the envelope in the counts. */
-  #dispatchParts(lane: Lane, encoded: string): void {
-    const parts = partPayloads(randomUUID(), encoded);
-    for (const [index, part] of parts.entries()) this.#carry(lane, part, index === parts.length - 1 ? 1 : 0);
-  }
-
-  #carry(lane: Lane, payload: Buffer, envelopes: number): void {
-    if (!this.#wire.isConnected) return this.#hold({ lane, payload, envelopes, atMs: performance.now() });
+  #carry(batch: Batch): void {
+    if (!this.#wire.isConnected) return this.#hold(batch);
     if (this.#unconfirmedBytes > UNCONFIRMED_BYTES_MAX) {
-      this.#dropped += envelopes;
+      this.#dropped += batch.envelopes;
       return;
     }
-    this.#publish(lane, payload, envelopes);
+    this.#publish(batch);
   }
 
-  #publish({ subject, back }: Lane, payload: Buffer, envelopes: number): void {
+  #publish({ lane, payloads, envelopes }: Batch): void {
     try {
-      this.#wire.nats.publish(subject, payload, { reply: back });
+      for (const payload of payloads) this.#wire.nats.publish(lane.subject, payload, { reply: lane.back });
     } catch (error) {
       this.#dropped += envelopes;
       this.#wire.logger.log('error', 'actors', `[nats] a batch cannot be published: ${messageOf(error)}`);
       return;
     }
-    this.#publishes += 1;
-    this.#unconfirmedBytes += payload.length;
-    this.#unaskedBytes += payload.length;
+    const bytes = sizeOf(payloads);
+    this.#publishes += payloads.length;
+    this.#unconfirmedBytes += bytes;
+    this.#unaskedBytes += bytes;
     if (this.#unaskedBytes >= CONFIRM_BYTES) this.#confirm();
   }
 
@@ -186,14 +190,14 @@ export class Outbox {
     this.#wire.nats.flush().then(confirmed, confirmed);
   }
 
-  #hold(held: Held): void {
-    this.#heldBytes += held.payload.length;
+  #hold(held: Batch): void {
+    this.#heldBytes += sizeOf(held.payloads);
     this.#held.push(held);
     const freshSinceMs = held.atMs - HELD_MS;
     let dropCount = 0;
-    for (const { atMs, payload, envelopes } of this.#held) {
+    for (const { atMs, payloads, envelopes } of this.#held) {
       if (atMs >= freshSinceMs && this.#heldBytes <= HELD_BYTES_MAX) break;
-      this.#heldBytes -= payload.length;
+      this.#heldBytes -= sizeOf(payloads);
       this.#dropped += envelopes;
       dropCount += 1;
     }
@@ -205,9 +209,9 @@ export class Outbox {
     this.#held = [];
     this.#heldBytes = 0;
     const freshSinceMs = performance.now() - HELD_MS;
-    for (const { lane, payload, envelopes, atMs } of held) {
-      if (atMs >= freshSinceMs) this.#publish(lane, payload, envelopes);
-      else this.#dropped += envelopes;
+    for (const batch of held) {
+      if (batch.atMs >= freshSinceMs) this.#publish(batch);
+      else this.#dropped += batch.envelopes;
     }
   }
 
@@ -217,3 +221,5 @@ export class Outbox {
     this.#heldBytes = 0;
   }
 }
+
+const sizeOf = (payloads: readonly Buffer[]): number => payloads.reduce((sum, { length }) => sum + length, 0);

@@ -76,6 +76,8 @@ export class NatsWire implements Wire {
   }
 
   #back(): void {
+    // After attempts that the server refused, the library tells its success once for each of them.
+    if (this.#isUp) return;
     this.#isUp = true;
     this.#restoredAtMs = performance.now();
     this.logger.log('info', 'actors', `[nats] connected to ${this.shown} again`);
