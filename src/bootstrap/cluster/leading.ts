@@ -10,6 +10,7 @@ import { systemClock } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
 import type { RunId } from '../../kernel/ids.ts';
 import type { LeaseGrant } from '../../ports/store.ts';
+import { tellRouter } from '../metrics/router-metrics.ts';
 import type { ClusterNode } from './join.ts';
 import { ROUTER } from './names.ts';
 
@@ -57,8 +58,13 @@ export function startLeading({ node, environment, onActive }: LeadingOptions): L
             name: runSingleton(id),
             // The lease that a local run takes too: a dataset has one writer, wherever it runs (I2).
             leaseName: `dataset/${datasetId}`,
-            start: async (lease: LeaseGrant) =>
-              await (await import('./lead-run.ts')).leadRun({ node, environment, runId: id, lease }),
+            start: async (lease: LeaseGrant) => {
+              const { leadRun } = await import('./lead-run.ts');
+              const leadership = await leadRun({ node, environment, runId: id, lease });
+              // A run that is resumed later has a contender anew.
+              void leadership.ended.then((end) => end === 'done' && contenders.delete(id));
+              return leadership;
+            },
           }),
         );
       }
@@ -89,7 +95,8 @@ export function startLeading({ node, environment, onActive }: LeadingOptions): L
 }
 
 /** One router for all runs and nodes (I7). */
-function leadRouter({ system, membership }: ClusterNode, { epoch }: LeaseGrant): Promise<Leadership> {
+function leadRouter(node: ClusterNode, { epoch }: LeaseGrant): Promise<Leadership> {
+  const { system, membership } = node;
   const ref = system.spawn(
     ROUTER_PATH,
     endpointRouter({
@@ -104,6 +111,10 @@ function leadRouter({ system, membership }: ClusterNode, { epoch }: LeaseGrant):
     }),
   );
   const ended = Promise.withResolvers<'done' | 'lost' | Error>();
-  system.watch(ref, ({ error }) => ended.resolve(error instanceof Error ? error : 'done'));
+  const endMetrics = tellRouter(node, ref);
+  system.watch(ref, ({ error }) => {
+    endMetrics();
+    ended.resolve(error instanceof Error ? error : 'done');
+  });
   return Promise.resolve({ ended: ended.promise, stop: () => system.stopActor(ref) });
 }

@@ -29,8 +29,8 @@ export function exposition(processes: readonly ProcessSeries[]): string {
   return names.flatMap((name) => section(name, lines.get(name) ?? [])).join('');
 }
 
+/** Also without series: what can come stands there from the start. */
 function section(name: MetricName, lines: readonly string[]): string[] {
-  if (lines.length === 0) return [];
   const { help, type } = METRIC_CATALOGUE[name];
   return [`# HELP ${name} ${help}\n`, `# TYPE ${name} ${type}\n`, ...lines];
 }

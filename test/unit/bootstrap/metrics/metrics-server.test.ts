@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { openNodeMetrics } from '../../../../src/bootstrap/metrics/node-metrics.ts';
+import { METRIC_CATALOGUE } from '../../../../src/kernel/metric-catalogue.ts';
 import { sample } from '../../../../src/kernel/metrics.ts';
 import { serve } from './scrape.ts';
 
@@ -66,6 +67,12 @@ describe('the port', () => {
 });
 
 describe('series', () => {
+  test('every metric is described from the start, also without any', async () => {
+    const { scrape } = await serve();
+    const { types } = await scrape();
+    expect([...types]).toEqual(Object.entries(METRIC_CATALOGUE).map(([name, { type }]) => [name, type]));
+  });
+
   test('add up, keep their labels apart and escape them', async () => {
     const { node, scrape } = await serve();
     const { metrics } = node;
