@@ -1,7 +1,7 @@
 /**
- * The embedded database: a real Postgres server on a folder of the project, reached by a Unix socket, and by TCP
- * from other machines where somebody asks for that.
- * Owns the folder, the server process while nobody else does, and this process's presence in it.
+ * The embedded database: a real Postgres server on a folder of the project, reached by a Unix socket, and by
+ * other machines where somebody asks for that. Owns the folder, the server process while nobody else does, and
+ * this process's presence in it.
  *
  * Invariants:
  * - E1 At most one server has the folder: Postgres's own pid file, and a file lock that also reaches over
@@ -13,29 +13,16 @@
  * - E4 The folder is whole or not there.
  * - E5 It listens by TCP only where it was asked to, and behind a password (see `tcp-listen.ts`).
  */
-import { closeSync, mkdirSync, openSync, realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { mkdirSync, realpathSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClientConfig } from 'pg';
 import { DlgforgeError, invariant } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { findServerBinaries, type ServerBinaries } from './embedded/binaries.ts';
-import {
-  createDataFolder,
-  makeSocketDir,
-  ownerOf,
-  removeSocketDir,
-  SERVER_USER,
-  takeOver,
-} from './embedded/data-folder.ts';
-import {
-  firstWorkingWay,
-  LOCK_TAKEN,
-  type ServerEnd,
-  startServer,
-  type StartedServer,
-  waysToServe,
-} from './embedded/launch.ts';
+import { SERVER_USER } from './embedded/data-folder.ts';
+import { LOCK_TAKEN, type ServerEnd, type StartedServer } from './embedded/launch.ts';
+import { type EmbeddedTcp, Listener } from './embedded/listener.ts';
 import {
   isServerOf,
   type Postmaster,
@@ -45,22 +32,13 @@ import {
   signalServer,
 } from './embedded/postmaster.ts';
 import { Presence } from './embedded/presence.ts';
+import { launchServer, stopServer } from './embedded/server.ts';
 import { beginLog, readLog } from './embedded/server-log.ts';
-import { NODE_USER, prepareNodeRole } from './embedded/node-role.ts';
-import { serverArguments } from './embedded/settings.ts';
 import { isBusy, serverFault } from './embedded/server-fault.ts';
-import {
-  askToListen,
-  checkListen,
-  type EmbeddedListen,
-  freePort,
-  stopAskingToListen,
-  type TcpPlace,
-  wantedPlace,
-  writeAccessFile,
-} from './embedded/tcp-listen.ts';
+import type { EmbeddedListen } from './embedded/tcp-listen.ts';
 import { isTransient, reasonOf } from './postgres/faults.ts';
 
+export type { EmbeddedTcp } from './embedded/listener.ts';
 export type { EmbeddedListen } from './embedded/tcp-listen.ts';
 
 export interface EmbeddedPostgresOptions {
@@ -77,7 +55,6 @@ export interface EmbeddedPostgresOptions {
 
 const DATABASE = 'postgres';
 const POLL_MS = 20;
-const STOP_TIMEOUT_MS = 30_000;
 /** A server that says it is ready but has lost its socket (a cleaner of temporary files) is replaced. */
 const SOCKET_LOST_MS = 3_000;
 const KILLED_STARTS_MAX = 3;
@@ -105,8 +82,8 @@ export class EmbeddedPostgres {
   readonly #options: EmbeddedPostgresOptions;
   #presence: Presence | null = null;
   #address: ClientConfig = {};
-  /** Where this process wants it to listen; null: nowhere, or any free port of `listen.host`. */
-  #place: TcpPlace | null = null;
+  /** Null: no other machine is let in by this process. */
+  readonly #listener: Listener | null;
   #entering: Promise<void> | null = null;
 
   private constructor(options: EmbeddedPostgresOptions, binaries: ServerBinaries) {
@@ -115,11 +92,12 @@ export class EmbeddedPostgres {
     this.#logFile = join(options.stateDir, 'postgres.log');
     this.#binaries = binaries;
     this.#options = options;
+    this.#listener =
+      options.listen === undefined ? null : new Listener(this.#dataDir, DATABASE, options.listen);
   }
 
   /** Enters the server of this folder; makes the database and starts the server when need be. */
   static async open(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
-    if (options.listen !== undefined) checkListen(options.listen);
     const server = new EmbeddedPostgres(options, findServerBinaries());
     await server.ensure();
     return server;
@@ -134,14 +112,9 @@ export class EmbeddedPostgres {
     return this.#address;
   }
 
-  /** Where other machines reach it, as whom; null when this process did not ask for that. */
-  get tcp(): {
-    readonly host: string;
-    readonly port: number;
-    readonly user: string;
-    readonly database: string;
-  } | null {
-    return this.#place === null ? null : { ...this.#place, user: NODE_USER, database: DATABASE };
+  /** Where other machines reach it, and as whom; null when this process did not ask for that. */
+  get tcp(): EmbeddedTcp | null {
+    return this.#listener?.tcp ?? null;
   }
 
   /**
@@ -149,14 +122,9 @@ export class EmbeddedPostgres {
    * they reach this machine, for a server that listens on all addresses.
    */
   dsnForOthers(host?: string): string {
-    invariant(
-      this.tcp !== null && this.#options.listen !== undefined,
-      'the server listens for other machines',
-    );
-    const { port, user, database } = this.tcp;
-    const name = host ?? this.tcp.host;
-    const password = encodeURIComponent(this.#options.listen.password);
-    return `postgres://${user}:${password}@${name.includes(':') ? `[${name}]` : name}:${port}/${database}`;
+    const tcp = this.#listener?.tcp ?? null;
+    invariant(this.#listener !== null && tcp !== null, 'the server listens for other machines');
+    return this.#listener.dsn(host === undefined ? tcp : { ...tcp, host });
   }
 
   /** Enters again when the server has gone; costs nothing while this process is in. */
@@ -172,7 +140,7 @@ export class EmbeddedPostgres {
   async leave(): Promise<void> {
     const presence = this.#presence;
     this.#presence = null;
-    if (this.#options.listen !== undefined) stopAskingToListen(this.#dataDir);
+    this.#listener?.stopAsking();
     await presence?.leave(() => this.#stop());
   }
 
@@ -224,10 +192,7 @@ export class EmbeddedPostgres {
     const address = { ...socket, user: SERVER_USER, database: DATABASE };
     try {
       const presence = await Presence.enter({ ...address, connectionTimeoutMillis: 10_000 });
-      if (!(await this.#listensAsAsked(presence))) {
-        await this.#stopToListen(presence, attempt);
-        return false;
-      }
+      if (!(await this.#admitOthers(presence, attempt))) return false;
       this.#presence = presence;
       this.#address = address;
       return true;
@@ -239,29 +204,21 @@ export class EmbeddedPostgres {
     }
   }
 
-  /** Also makes ready for other machines a server that does. */
-  async #listensAsAsked(presence: Presence): Promise<boolean> {
-    const { listen } = this.#options;
-    if (listen === undefined) return true;
-    const [now] = await presence.query<TcpPlace>(
-      `SELECT current_setting('listen_addresses') AS host, current_setting('port')::int AS port`,
-    );
-    if (now === undefined || now.host !== listen.host) return false;
-    if (listen.port !== 0 && listen.port !== now.port) return false;
-    this.#place = now;
-    askToListen(this.#dataDir, now);
+  /** Lets other machines in where that is asked for; false when the server has to start anew for it. */
+  async #admitOthers(presence: Presence, attempt: Attempt): Promise<boolean> {
+    if (this.#listener === null) return true;
     try {
-      await prepareNodeRole((sql) => presence.query(sql), DATABASE, listen.password);
+      if (await this.#listener.admit(presence)) return true;
     } catch (error) {
       await presence.abandon();
       throw error;
     }
-    return true;
+    await this.#startAnew(presence, this.#listener, attempt);
+    return false;
   }
 
-  /** Whoever starts it next, starts it listening. */
-  async #stopToListen(presence: Presence, attempt: Attempt): Promise<void> {
-    await this.#askToListen();
+  async #startAnew(presence: Presence, listener: Listener, attempt: Attempt): Promise<void> {
+    await listener.ask();
     let stopped = false;
     await presence.leave(async () => {
       await this.#stop();
@@ -270,7 +227,7 @@ export class EmbeddedPostgres {
     if (stopped) return;
     attempt.inUseSinceMs ??= Date.now();
     if (Date.now() - attempt.inUseSinceMs < OTHERS_LEAVE_MS) return;
-    stopAskingToListen(this.#dataDir);
+    listener.stopAsking();
     throw new DlgforgeError(
       'store',
       `The embedded database in ${this.#dataDir} has to start anew to listen for other machines, and other ` +
@@ -280,35 +237,21 @@ export class EmbeddedPostgres {
     );
   }
 
-  async #askToListen(): Promise<void> {
-    const { listen } = this.#options;
-    if (listen === undefined) return;
-    this.#place ??= {
-      host: listen.host,
-      port: listen.port === 0 ? await freePort(listen.host) : listen.port,
-    };
-    askToListen(this.#dataDir, this.#place);
+  async #launch(): Promise<StartedServer> {
+    return await launchServer({
+      dataDir: this.#dataDir,
+      logFile: this.#logFile,
+      binaries: this.#binaries,
+      runtimeDir: this.#options.runtimeDir,
+      listener: this.#listener,
+      onMaking: () => this.#say('info', `making the database in ${this.#dataDir}`),
+    });
   }
 
-  async #launch(): Promise<StartedServer> {
-    if (ownerOf(this.#dataDir) === null) {
-      this.#say('info', `making the database in ${this.#dataDir}`);
-      await createDataFolder(this.#dataDir, this.#binaries);
-    }
-    const owner = ownerOf(this.#dataDir) ?? { uid: 0, gid: 0 };
-    const way = firstWorkingWay(waysToServe(owner), this.#binaries.postgres, dirname(this.#dataDir));
-    takeOver(this.#dataDir, way);
-    const socketDir = makeSocketDir(this.#dataDir, way, this.#options.runtimeDir);
-    await this.#askToListen();
-    writeAccessFile(this.#dataDir);
-    const args = serverArguments(this.#dataDir, socketDir, wantedPlace(this.#dataDir));
-    const log = openSync(this.#logFile, 'a', 0o600);
-    try {
-      const lockFile = join(this.#dataDir, 'PG_VERSION');
-      return startServer(way, this.#binaries.postgres, args, lockFile, log);
-    } finally {
-      closeSync(log);
-    }
+  #stop(): Promise<void> {
+    return stopServer(this.#dataDir, () =>
+      this.#say('warn', 'the embedded database did not stop in time and is stopped at once'),
+    );
   }
 
   /** A server that we started has ended: somebody else was first, or it is a fault to report. */
@@ -337,30 +280,6 @@ export class EmbeddedPostgres {
     this.#say('warn', 'the embedded database has lost its socket; starting it again');
     signalServer(this.#dataDir, postmaster.pid, 'SIGINT');
     attempt.noSocketSinceMs = null;
-  }
-
-  async #stop(): Promise<void> {
-    const postmaster = readPostmaster(this.#dataDir);
-    if (postmaster === null) return;
-    signalServer(this.#dataDir, postmaster.pid, 'SIGINT');
-    if (!(await this.#isGone(postmaster, STOP_TIMEOUT_MS))) {
-      this.#say('warn', 'the embedded database did not stop in time and is stopped at once');
-      signalServer(this.#dataDir, postmaster.pid, 'SIGQUIT');
-      await this.#isGone(postmaster, 5_000);
-    }
-    removeSocketDir(postmaster.socketDir);
-  }
-
-  async #isGone(postmaster: Postmaster, timeoutMs: number): Promise<boolean> {
-    const deadlineMs = Date.now() + timeoutMs;
-    while (
-      readPostmaster(this.#dataDir)?.pid === postmaster.pid &&
-      isServerOf(this.#dataDir, postmaster.pid)
-    ) {
-      if (Date.now() > deadlineMs) return false;
-      await sleep(POLL_MS);
-    }
-    return true;
   }
 
   #tooLate(attempt: Attempt): DlgforgeError {
