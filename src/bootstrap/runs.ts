@@ -90,8 +90,9 @@ const CLOCK_SKEW_MS = 5_000;
  * marked as running after it took the hold; others that are marked so were left behind.
  */
 async function drivenRuns(store: Store, records: readonly RunRecord[]): Promise<ReadonlySet<string>> {
-  const driven = new Set<string>();
-  const running = records.filter(({ status }) => status === 'running');
+  // A cluster's run goes on as soon as a node is there.
+  const driven = new Set<string>((await store.activeRuns()).map(({ id }) => id));
+  const running = records.filter(({ id, status }) => status === 'running' && !driven.has(id));
   for (const [datasetId, group] of Map.groupBy(running, (record): DatasetId => record.datasetId)) {
     const holder = await livingHolder(store, datasetId);
     const [latest] = group.toSorted((a, b) => b.updatedAtMs - a.updatedAtMs);

@@ -3,7 +3,7 @@
  * on this machine, submits the run, and follows it to its end while the files are written here. The run
  * itself belongs to the cluster: it goes on when this process is gone.
  */
-import { samplesPerLanguage } from '../../config/roles.ts';
+import { secretsOf } from '../../config/secrets-of.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { CapabilityMemory } from '../../ports/model.ts';
 import { type RunId } from '../../kernel/ids.ts';
@@ -14,17 +14,17 @@ import type { RunOptions } from '../run-options.ts';
 import type { RunReport } from '../run-report.ts';
 import { type Preflight, preflight, prepareBackend, prepareDataset } from '../prepare-run.ts';
 import { fingerprintOf } from '../fingerprint.ts';
-import { inputsBase } from '../dialogue-settings.ts';
 import { openRun, wantedRun } from '../run-record.ts';
 import { wantedBy } from './distributed-wanted.ts';
 import { type ClusterAddress, findCluster } from './find-cluster.ts';
 import { lastEventSeq } from './follow.ts';
 import { followToEnd } from './follow-to-end.ts';
-import { publishKnowledge } from './knowledge-publish.ts';
+import { publishIndex } from './knowledge-publish.ts';
+import type { Knowledge } from '../knowledge.ts';
 import type { ClusterNode } from './join.ts';
 import { startLocalCluster } from './local-cluster.ts';
 import { startNode } from './node.ts';
-import { specOf } from './run-spec.ts';
+import { type IndexPlace, specOf } from './run-spec.ts';
 
 /** @throws DlgforgeError when the run cannot start, with everything undone that was started for it. */
 export async function runDistributed(
@@ -96,6 +96,7 @@ async function joinForRun(
     logsDir: folders.logs,
     cacheDir: `${folders.state}/cache`,
     folder: project.root,
+    configPath: loaded.configPath,
     untilIdle: false,
     isHead: false,
     command: options.command,
@@ -126,7 +127,7 @@ export interface Submitted {
 async function submit(
   project: Project,
   options: RunOptions,
-  { assets, knowledge }: Preflight,
+  { assets, knowledge, requirements }: Preflight,
   node: ClusterNode,
 ): Promise<Submitted> {
   const { config, folders } = project;
@@ -136,7 +137,7 @@ async function submit(
   if (active !== null) return active;
   await using cleanUp = new AsyncDisposableStack();
   options.observer.status('publishing the knowledge');
-  const place = await publishKnowledge({ project, knowledge, node });
+  const place = await placeOfKnowledge(project, knowledge, node);
   options.observer.status('submitting the run');
   const holder = {
     info: node.holder,
@@ -159,21 +160,32 @@ async function submit(
     run.record.id,
     lease,
     specOf({
-      project,
+      loaded: project.loaded,
+      keyVariables: requirements.keyVariables,
       assets,
       knowledge: knowledge.retriever.info,
       place,
-      run: run.record,
-      plan: run.plan,
-      dataset,
-      inputs: inputsBase(config),
-      samples: samplesPerLanguage(config),
       command: options.command,
+      secrets: secretsOf(project.loaded, requirements.keys),
     }),
   );
   await release();
   options.observer.status(null);
   return { runId: run.record.id, datasetId: dataset.id, resumed: run.resumed, after, wasActive: false };
+}
+
+/** A place that every node sees is opened there; any other index travels through the cluster. */
+async function placeOfKnowledge(
+  { config, folders, logger }: Project,
+  { retriever }: Knowledge,
+  node: ClusterNode,
+): Promise<IndexPlace> {
+  const { shared } = config.tools.retrieval.index;
+  if (shared) return { type: 'place', uri: folders.index };
+  const { fingerprint } = retriever.info;
+  const blobs = await node.blobs();
+  const name = await publishIndex({ blobs, persistDir: folders.index, fingerprint, logger });
+  return { type: 'blob', name, folder: folders.index };
 }
 
 async function activeRun(store: Store, id: RunId): Promise<Submitted | null> {

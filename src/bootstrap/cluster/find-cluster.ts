@@ -126,3 +126,11 @@ const urlsOf = (text: string): string[] =>
 
 /** Without what stands before the `@`. */
 const shown = (url: string): string => url.replace(/\/\/[^/@]*@/, '//');
+
+/** What may never appear in a log. */
+export function secretsIn({ natsToken, postgres, natsUrls }: ClusterAddress): string[] {
+  const inUrls = [...natsUrls, postgres.type === 'dsn' ? postgres.dsn : '']
+    .map((url) => /\/\/([^/@]*)@/.exec(url)?.[1]?.split(':').at(-1) ?? '')
+    .filter((secret) => secret !== '');
+  return [...(natsToken === null ? [] : [natsToken]), ...inUrls];
+}

@@ -27,6 +27,9 @@ const REGISTER_MS = 2_000;
 
 export async function leadRun({ node, environment, runId, lease }: LeadRunOptions): Promise<Leadership> {
   const { store, system, membership, logger } = node;
+  // Whoever led it may have brought it to its end a moment ago.
+  const isOn = (await store.activeRuns()).some(({ id }) => id === runId);
+  if (!isOn) return { ended: Promise.resolve('done'), stop: () => Promise.resolve() };
   const queue = await node.queue();
   const parts = await loadRunParts({ store, runId, environment, logger });
   const ended = Promise.withResolvers<'done' | 'lost' | Error>();

@@ -28,6 +28,8 @@ export async function startLocalCluster(project: Project, observer: RunObserver)
         home,
         '--database-dir',
         folders.state,
+        '--keys-from',
+        loaded.configPath,
         '--workers',
         String(spawn.workers ? Math.max(1, first + second) : 0),
       ],

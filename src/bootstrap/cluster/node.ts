@@ -32,6 +32,8 @@ export interface NodeOptions
   readonly cacheDir: string;
   /** Where `.env` files are looked for. */
   readonly folder: string;
+  /** A configuration whose own keys count in the workers; null: the environment alone. */
+  readonly configPath: string | null;
   /** Ends by itself when the runs that it was started for are over. */
   readonly untilIdle: boolean;
   /** It brought the cluster's servers, so it is stopped last. */
@@ -77,6 +79,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       logsDir: options.logsDir,
       cacheDir: options.cacheDir,
       folder: options.folder,
+      configPath: options.configPath,
       command: options.command,
       metrics: options.metrics?.isOn ?? false,
     },

@@ -24,6 +24,7 @@ export function daemonArguments(flags: StartFlags): {
     ['--state-dir', flags.stateDir === undefined ? undefined : resolve(flags.stateDir)],
     ['--name', flags.name],
     ['--home', flags.home],
+    ['--keys-from', flags.keysFrom],
     ['--database-dir', flags.databaseDir],
   ];
   const natsUrl = flags.head === true ? (flags.nats ?? flags.address) : flags.address;

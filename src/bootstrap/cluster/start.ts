@@ -9,7 +9,13 @@ import { openNodeLogger } from '../metrics/node-logger.ts';
 import { openNodeMetrics } from '../metrics/node-metrics.ts';
 import { BUILD } from '../version.ts';
 import { clusterHome, namespaceFolder, removeAddress, writeAddress } from './address-file.ts';
-import { type ClusterAddress, DEFAULT_NAMESPACE, findCluster, wantedFromFlags } from './find-cluster.ts';
+import {
+  type ClusterAddress,
+  DEFAULT_NAMESPACE,
+  findCluster,
+  secretsIn,
+  wantedFromFlags,
+} from './find-cluster.ts';
 import { freshNodeName } from './join.ts';
 import { startNode, type RunningNode } from './node.ts';
 import { removeNodeFile, writeNodeFile } from './node-file.ts';
@@ -34,6 +40,8 @@ export interface StartFlags {
   readonly untilIdle?: boolean;
   /** Folder of the embedded database of a head, instead of its own. */
   readonly databaseDir?: string;
+  /** A configuration whose own keys count on this node. */
+  readonly keysFrom?: string;
   /** Folder of the address file of a head, instead of the user's. */
   readonly home?: string;
 }
@@ -97,6 +105,7 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
     logsDir,
     cacheDir: join(namespaceFolder(home, namespace), 'cache'),
     folder: options.folder,
+    configPath: flags.keysFrom ?? null,
     untilIdle: flags.untilIdle ?? false,
     isHead: services !== null,
     ...(metrics === null ? {} : { metrics: metrics.metrics }),
@@ -195,13 +204,6 @@ async function addressOf(flags: StartFlags, environment: Environment): Promise<C
     'usage',
     'No cluster is running on this machine. Start its first node with `dlgforge cluster start --head`, or name one that runs elsewhere: `dlgforge cluster start --address nats://host:4222` (its head printed the whole line).',
   );
-}
-
-function secretsIn({ natsToken, postgres, natsUrls }: ClusterAddress): string[] {
-  const inUrls = [...natsUrls, postgres.type === 'dsn' ? postgres.dsn : '']
-    .map((url) => /\/\/([^/@]*)@/.exec(url)?.[1]?.split(':').at(-1) ?? '')
-    .filter((secret) => secret !== '');
-  return [...(natsToken === null ? [] : [natsToken]), ...inUrls];
 }
 
 const withoutSecrets = (url: string): string => url.replace(/\/\/[^/@]*@/, '//');

@@ -21,6 +21,8 @@ export type WorkerOrders =
       readonly cacheDir: string;
       /** Where `.env` files are looked for. */
       readonly folder: string;
+      /** A configuration whose own keys count here; null: the environment alone. */
+      readonly configPath: string | null;
       readonly command: string;
       readonly metrics: boolean;
     }
