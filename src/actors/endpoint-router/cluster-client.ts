@@ -72,8 +72,8 @@ class Client implements ClusterRouterClient {
   readonly #link: RouterLink;
   readonly #held: HeldPermits;
   #tickets = 0;
-  /** Epoch of the router that is being told. */
-  #reportingTo: number | null = null;
+  /** Of the router that is being told what is held here. */
+  #reporting: { readonly epoch: number; isVoid: boolean } | null = null;
   #unwatch: (() => void) | null = null;
 
   constructor(options: ClusterRouterClientOptions) {
@@ -193,43 +193,50 @@ class Client implements ClusterRouterClient {
   }
 
   /**
-   * Tells a router what this node has out: a new one, and one that took this node for lost and has given
-   * its permits up. The watch ends then, at both ends.
+   * Tells a router what this node has out: a new one, and one that took this node for lost, or was taken for
+   * lost here. The watch ends then, at both ends, and the router has given the permits up.
    */
   #attend(leader: Leader): void {
     this.#unwatch?.();
     this.#unwatch = this.#options.messenger.watch(this.#link.routerOf(leader), () => {
-      const endBeat = this.#link.onBeat(() => {
-        endBeat();
+      this.#unwatch = this.#link.onBeat(() => {
         if (this.#link.findLeader()?.epoch === leader.epoch) this.#attend(leader);
       });
     });
     void this.#report(leader);
   }
 
+  /** Again, when something was void while it was told. */
   async #report(leader: Leader): Promise<void> {
-    if (this.#reportingTo === leader.epoch) return;
-    this.#reportingTo = leader.epoch;
-    await this.#tellHeld(leader);
-    if (this.#reportingTo === leader.epoch) this.#reportingTo = null;
+    if (this.#reporting?.epoch === leader.epoch) {
+      this.#reporting.isVoid = true;
+      return;
+    }
+    const reporting = { epoch: leader.epoch, isVoid: false };
+    this.#reporting = reporting;
+    do {
+      reporting.isVoid = false;
+      await this.#tellHeld(leader);
+    } while (reporting.isVoid && this.#reporting === reporting);
+    if (this.#reporting === reporting) this.#reporting = null;
   }
 
+  /** In parts, each as it is when it is sent. */
   async #tellHeld({ epoch }: Leader): Promise<void> {
     const { name: node, holder } = this.#options;
-    const permits = this.#held.list();
-    for (let at = 0; at === 0 || at < permits.length; at += ADOPTED_MAX) {
-      const part = permits.slice(at, at + ADOPTED_MAX);
-      const isComplete = at + ADOPTED_MAX >= permits.length;
+    for (let from = 0; ; ) {
+      const to = this.#held.partEnd(from, ADOPTED_MAX);
       const isTold = await this.#link.deliver((replyTo) => ({
         type: 'AdoptPermits',
         node,
         holder,
-        permits: part,
-        isComplete,
+        permits: this.#held.list(from, to),
+        isComplete: to === null,
         epoch,
         replyTo,
       }));
-      if (!isTold) return;
+      if (!isTold || to === null) return;
+      from = to;
     }
   }
 

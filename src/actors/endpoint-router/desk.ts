@@ -75,7 +75,7 @@ export class Desk {
       case 'RemoveEndpoint':
         return pool.removeEndpoint(message.runId, message.name, nowMs);
       case 'HolderEnded':
-        return this.#holderEnded(message.holder, nowMs);
+        return this.#holderEnded(message, nowMs);
       case 'Wake':
         return pool.tick(nowMs);
       case 'GetStats':
@@ -114,9 +114,13 @@ export class Desk {
     return this.#pool.tick(nowMs);
   }
 
-  #holderEnded(holder: string, nowMs: number): readonly Decision[] {
-    const tickets = [...(this.#held.get(holder)?.tickets ?? [])];
-    this.#held.delete(holder);
+  #holderEnded({ holder: key, isNodeLost }: Told<'HolderEnded'>, nowMs: number): readonly Decision[] {
+    const held = this.#held.get(key);
+    if (held === undefined) return NONE;
+    const tickets = [...held.tickets];
+    this.#held.delete(key);
+    // A node that is lost and yet there had lost this one: it works on with its permits, and will report them.
+    if (isNodeLost) this.#adoption.forgotten(held.holder.node, nowMs);
     for (const ticket of tickets) this.#holderOf.delete(ticket);
     return tickets.flatMap((ticket) => this.#pool.abandon(ticket, nowMs));
   }
@@ -149,7 +153,11 @@ export class Desk {
   }
 
   #watch(key: string, holder: ActorRef<never>, context: Context): void {
-    context.watch(holder, () => ({ type: 'HolderEnded', holder: key }));
+    context.watch(holder, ({ reason }) => ({
+      type: 'HolderEnded',
+      holder: key,
+      isNodeLost: reason === 'node_lost',
+    }));
   }
 
   #unbind(ticket: string): void {

@@ -23,6 +23,12 @@ export class EndpointRegistry {
     return this.#entries.values();
   }
 
+  /** Whether any endpoint could take a request now. */
+  hasRoom(nowMs: number): boolean {
+    for (const { state } of this.#entries.values()) if (state.hasRoom(nowMs)) return true;
+    return false;
+  }
+
   /** A run begins to use an endpoint. `cautious`: it starts small, because others can take the traffic meanwhile. */
   join(spec: EndpointSpec, cautious: boolean): RunEndpoint {
     const { state, users } = this.#entry(identityOf(spec), spec.maxInFlight, cautious);

@@ -20,6 +20,8 @@ const CUT_OFF_MS = 2_400;
 const FROZEN_MS = 4_400;
 
 interface Held {
+  /** Counts up. */
+  readonly serial: number;
   readonly permit: Omit<HeldPermit, 'leaseMs'>;
   readonly leaseEndsAtMs: number;
   /** Ends the request under way, and what listens for its caller. */
@@ -31,6 +33,7 @@ export class HeldPermits {
   readonly #clock: Clock;
   readonly #inContact: () => boolean;
   readonly #held = new Map<string, Held>();
+  #serial = 0;
   #stopWatching: (() => void) | null = null;
   #beatAtMs = 0;
   #outOfContactMs = 0;
@@ -42,7 +45,9 @@ export class HeldPermits {
   }
 
   add({ leaseMs, ...permit }: HeldPermit): void {
-    this.#held.set(permit.ticket, { permit, leaseEndsAtMs: this.#clock.now() + leaseMs, request: null });
+    this.#serial += 1;
+    const leaseEndsAtMs = this.#clock.now() + leaseMs;
+    this.#held.set(permit.ticket, { serial: this.#serial, permit, leaseEndsAtMs, request: null });
     this.#watch();
   }
 
@@ -67,13 +72,18 @@ export class HeldPermits {
     return held !== undefined;
   }
 
-  /** What the next router has to know. */
-  list(): readonly HeldPermit[] {
+  /** The serial at which a part of `count` permits that begins after `from` ends; null when it is the last. */
+  partEnd(from: number, count: number): number | null {
+    const serials = [...this.#held.values()].map(({ serial }) => serial).filter((serial) => serial > from);
+    return serials.length > count ? (serials[count - 1] ?? null) : null;
+  }
+
+  /** What the next router has to know, of the serials after `from` up to `to`. */
+  list(from: number, to: number | null): readonly HeldPermit[] {
     const nowMs = this.#clock.now();
-    return [...this.#held.values()].map(({ permit, leaseEndsAtMs }) => ({
-      ...permit,
-      leaseMs: Math.max(0, leaseEndsAtMs - nowMs),
-    }));
+    return [...this.#held.values()]
+      .filter(({ serial }) => serial > from && (to === null || serial <= to))
+      .map(({ permit, leaseEndsAtMs }) => ({ ...permit, leaseMs: Math.max(0, leaseEndsAtMs - nowMs) }));
   }
 
   close(): void {

@@ -263,6 +263,8 @@ export class Pool {
   }
 
   #next(nowMs: number): { readonly run: PoolRun; readonly match: Match } | null {
+    // Most decisions end here: what came back has been given out, and the rest is full.
+    if (this.#waiting === 0 || !this.#registry.hasRoom(nowMs)) return null;
     for (const run of this.#runs.values()) {
       const match = run.waiting === 0 ? null : run.next(this.#previous, nowMs);
       if (match !== null) return { run, match };

@@ -53,7 +53,7 @@ export type RouterMessage =
       readonly replyTo: ReplyTo<readonly EndpointStats[]>;
     }
   /** The router's own. */
-  | { readonly type: 'HolderEnded'; readonly holder: string }
+  | { readonly type: 'HolderEnded'; readonly holder: string; readonly isNodeLost: boolean }
   | { readonly type: 'Wake' };
 
 export type RouterReply =
@@ -70,7 +70,7 @@ export type RouterReply =
 
 /** Where the router of a cluster lives on the node that leads it. */
 export const ROUTER_PATH = 'router';
-/** Permits of one `AdoptPermits`: a message stays well below a megabyte. */
+/** Permits of one `AdoptPermits`, or a few more that came meanwhile: a message stays well below a megabyte. */
 export const ADOPTED_MAX = 500;
 const ENDPOINTS_MAX = 1_000;
 
@@ -132,7 +132,7 @@ const messageSchema = z.discriminatedUnion('type', [
     holder: actor,
     permits: z
       .array(z.object({ ticket, runId: name, endpoint: name, identity, role, leaseMs: spanMs }))
-      .max(ADOPTED_MAX),
+      .max(2 * ADOPTED_MAX),
     isComplete: z.boolean(),
     epoch,
     replyTo: done,
