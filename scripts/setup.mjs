@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { ensureNatsServer } from './nats-server.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const stampFile = `${root}node_modules/.dlgforge-setup`;
@@ -40,3 +41,6 @@ if (bundled.status !== 0) {
     process.exit(1);
   }
 }
+
+// The quick start needs no cluster.
+if (process.env.npm_lifecycle_event !== 'quickstart') ensureNatsServer();
