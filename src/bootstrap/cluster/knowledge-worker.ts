@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { isObjectStore, storageOptionsOf } from '../../config/object-store.ts';
-import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
+import { DlgforgeError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { BlobStore } from '../../ports/blob-store.ts';
 import type { Embedder, Reranker, Retriever } from '../../ports/retriever.ts';
@@ -23,48 +23,48 @@ export interface WorkerKnowledgeOptions {
 }
 
 export interface WorkerKnowledge {
+  readonly type: 'opened';
   readonly retriever: Retriever;
   /** The index folder on this node, to be published again if need be; null for an object store. */
   readonly persistDir: string | null;
   close(): Promise<void>;
 }
 
-/**
- * Null when this node cannot search by itself now; the log says why. Asking again later may help: the index
- * may have been published by then.
- */
-export async function openWorkerKnowledge(options: WorkerKnowledgeOptions): Promise<WorkerKnowledge | null> {
-  const { parts, logger } = options;
-  const { lacks } = parts.restored;
-  if (lacks.knowledge.length > 0) {
-    logger.log(
-      'info',
-      'retrieval',
-      `[retrieval] other nodes search for this one, which lacks ${lacks.knowledge.join(', ')}`,
-    );
-    return null;
-  }
+/** This node cannot search by itself now. */
+export interface KnowledgeElsewhere {
+  readonly type: 'elsewhere';
+  /** In words, for the log. */
+  readonly why: string;
+  /** Nothing is wrong; it will be there when it has been published. */
+  readonly isExpected: boolean;
+}
+
+const elsewhere = (why: string, isExpected: boolean): KnowledgeElsewhere => ({
+  type: 'elsewhere',
+  why,
+  isExpected,
+});
+
+/** Asking again later may help: the index may have been published, or a server may be back by then. */
+export async function openWorkerKnowledge(
+  options: WorkerKnowledgeOptions,
+): Promise<WorkerKnowledge | KnowledgeElsewhere> {
+  const { knowledge: lacks } = options.parts.restored.lacks;
+  if (lacks.length > 0) return elsewhere(`this node lacks ${lacks.join(', ')}`, false);
   const cleanUp = new AsyncDisposableStack();
   try {
     const opened = await openSomewhere(options, cleanUp);
-    if (opened === null) {
-      await cleanUp.disposeAsync();
-      return null;
-    }
-    return { ...opened, close: () => cleanUp.disposeAsync() };
+    if (opened !== null) return { type: 'opened', ...opened, close: () => cleanUp.disposeAsync() };
+    await cleanUp.disposeAsync();
+    return elsewhere('nobody has published the knowledge index yet', true);
   } catch (error) {
     await cleanUp.disposeAsync();
     if (!(error instanceof DlgforgeError)) throw error;
-    logger.log(
-      'warn',
-      'retrieval',
-      `[retrieval] other nodes search for this one, which cannot open the knowledge index: ${messageOf(error)}`,
-    );
-    return null;
+    return elsewhere(error.message, false);
   }
 }
 
-type Opened = Omit<WorkerKnowledge, 'close'>;
+type Opened = Omit<WorkerKnowledge, 'type' | 'close'>;
 
 async function openSomewhere(
   options: WorkerKnowledgeOptions,
@@ -87,7 +87,7 @@ async function openSomewhere(
   const retriever = await openIndex({ persistDir: place.path, ...models, logger });
   cleanUp.defer(() => retriever.close());
   if (retriever.info.fingerprint === fingerprint) return { retriever, persistDir: place.path };
-  throw new DlgforgeError('retrieval', `the index in ${place.path} has just been replaced by another one`);
+  throw new DlgforgeError('retrieval', `The index in ${place.path} has just been replaced by another one.`);
 }
 
 type Place =
@@ -103,7 +103,7 @@ async function findIndex(options: WorkerKnowledgeOptions): Promise<Place | null>
   if (place.type === 'place') {
     throw new DlgforgeError(
       'retrieval',
-      `${seen} does not hold the index of the run here, although every node is said to see it. Mount it at that path, or set tools.retrieval.index.shared: false`,
+      `${seen} does not hold the index of the run here, although every node is said to see it. Mount it at that path, or set tools.retrieval.index.shared: false.`,
     );
   }
   const { fetchIndex } = await import('./knowledge-cache.ts');
