@@ -1,4 +1,5 @@
 /** The database goes away, or the process does: nothing that was acknowledged is lost, nothing is there twice. */
+import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -297,3 +298,37 @@ describe('a process that is killed', () => {
       expect(seq).toBeGreaterThan(40);
     }));
 });
+
+describe('a process that is frozen', () => {
+  it('I2: in the middle of a commit it holds nobody up for long, and thawed it writes nothing', () =>
+    withOwnStore(async (store, schema) => {
+      const worker = startProcess('store-process.ts', [stateDir, schema, 'work']);
+      await worker.line(/^committed 3$/);
+      await withClient(server, (client) => freezeInTransaction(worker.child, client));
+      const beganMs = Date.now();
+      const name = `run/run ${worker.child.pid}`;
+      const taken = await store.acquireLease(name, holder(1, 'elsewhere'), 0, () => false);
+      expect(taken).toMatchObject({ type: 'granted', lease: { epoch: 2 } });
+      expect(Date.now() - beganMs).toBeLessThan(4_500);
+      const before = await store.runCounts(runId(`run ${worker.child.pid}`));
+      worker.child.kill('SIGCONT');
+      // Its next write is refused, which it takes for its end.
+      expect(await worker.finish()).toBe(1);
+      expect(await store.runCounts(runId(`run ${worker.child.pid}`))).toEqual(before);
+    }));
+});
+
+/** Stops the process while the server waits for its next word. */
+async function freezeInTransaction(child: ChildProcess, client: Client): Promise<void> {
+  const deadlineMs = Date.now() + 10_000;
+  for (;;) {
+    child.kill('SIGSTOP');
+    // What was on its way when it stopped is done by then.
+    await sleep(50);
+    const { rows } = await client.query(`SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'`);
+    if (rows.length > 0) return;
+    if (Date.now() > deadlineMs) throw new Error('it never stopped in a transaction');
+    child.kill('SIGCONT');
+    await sleep(7);
+  }
+}
