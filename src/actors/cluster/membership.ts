@@ -370,7 +370,7 @@ class NodeMembership implements JoinedMembership {
   }
 
   #log(level: 'debug' | 'info' | 'warn' | 'error', text: string): void {
-    this.#options.logger.log(level, 'actors', `[cluster] ${text}`);
+    this.#options.logger.log(level, 'cluster', `[cluster] ${text}`);
   }
 }
 

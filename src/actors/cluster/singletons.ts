@@ -118,6 +118,7 @@ class SingletonContender implements Contender {
 
   stop(): Promise<void> {
     this.#stopping.abort();
+    this.#endPause();
     return this.#finished;
   }
 
@@ -166,21 +167,30 @@ class SingletonContender implements Contender {
     this.#failures += 1;
   }
 
-  /** The lease, when it could be had. Never throws (invariant 4). */
+  /** The lease, when it could be had. */
   async #acquire(): Promise<LeaseGrant | null> {
     if (this.#inHand.has(this.#leaseName)) return null;
     this.#inHand.add(this.#leaseName);
-    const { store, holder, clock } = this.#options;
+    const asked = this.#ask();
+    const lease = await orAborted(asked, this.#stopping.signal);
+    // A store that is away answers late; a node that has to go does not wait for it.
+    if (this.#isStopped) void asked.then((late) => this.#giveBack(late));
+    else if (lease === null) this.#inHand.delete(this.#leaseName);
+    return this.#isStopped ? null : lease;
+  }
+
+  /** Never throws (invariant 4). */
+  async #ask(): Promise<LeaseGrant | null> {
+    const { store, holder, clock, name } = this.#options;
     try {
       const asker = { ...holder, sinceMs: clock.now() };
       const isAlive = (other: HolderInfo): boolean => this.#isAlive(other);
       const result = await store.acquireLease(this.#leaseName, asker, LEASE_TTL_MS, isAlive);
-      if (result.type === 'granted') return result.lease;
+      return result.type === 'granted' ? result.lease : null;
     } catch (error) {
-      this.#log('warn', `cannot ask for the lease of ${this.#options.name}: ${messageOf(error)}`);
+      this.#log('warn', `cannot ask for the lease of ${name}, and will again: ${messageOf(error)}`);
+      return null;
     }
-    this.#inHand.delete(this.#leaseName);
-    return null;
   }
 
   #isAlive({ processKey }: HolderInfo): boolean {
@@ -196,11 +206,10 @@ class SingletonContender implements Contender {
     const sinceMs = clock.now();
     this.#leads = lease;
     // The store may have been away for long: what held when the lease was asked for need not hold now.
-    const end = this.#isStopped || !membership.inContact() ? 'stopped' : await this.#lead(lease);
+    const end = membership.inContact() ? await this.#lead(lease) : 'stopped';
     this.#leads = null;
     this.#log('info', `this node leads ${name} (epoch ${lease.epoch}) no longer: ${endText(end)}`);
-    if (end !== 'lost') await this.#release(lease);
-    this.#inHand.delete(this.#leaseName);
+    await this.#giveBack(end === 'lost' ? null : lease);
     if (clock.now() - sinceMs > this.#timings.backoffMs[1]) this.#failures = 0;
     return end;
   }
@@ -225,7 +234,7 @@ class SingletonContender implements Contender {
   /** Invariant 2. */
   async #serve(leadership: Leadership, lease: LeaseGrant, signal: AbortSignal): Promise<End> {
     if (!signal.aborted) this.#announce(lease);
-    const end = await Promise.race([leadership.ended, aborted(signal)]).catch(errorOf);
+    const end = await orAborted(leadership.ended, signal).catch(errorOf);
     this.#announce(null);
     await leadership.stop();
     if (end !== null) return end;
@@ -267,6 +276,11 @@ class SingletonContender implements Contender {
     }
   }
 
+  async #giveBack(lease: LeaseGrant | null): Promise<void> {
+    if (lease !== null) await this.#release(lease);
+    this.#inHand.delete(this.#leaseName);
+  }
+
   async #release(lease: LeaseGrant): Promise<void> {
     const { clock, store, name } = this.#options;
     const waited = new AbortController();
@@ -283,9 +297,10 @@ class SingletonContender implements Contender {
   // Waiting.
 
   async #pauseUntilChange(delayMs: number): Promise<void> {
+    if (this.#isStopped) return;
     const change = new AbortController();
     this.#endPause = () => change.abort();
-    await delay(this.#options.clock, delayMs, AbortSignal.any([this.#stopping.signal, change.signal]));
+    await delay(this.#options.clock, delayMs, change.signal);
     this.#endPause = () => undefined;
   }
 
@@ -300,14 +315,17 @@ class SingletonContender implements Contender {
   }
 
   #log(level: 'info' | 'warn', text: string): void {
-    this.#options.logger.log(level, 'actors', `[cluster] ${text}`);
+    this.#options.logger.log(level, 'cluster', `[cluster] ${text}`);
   }
 }
 
-function aborted(signal: AbortSignal): Promise<null> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve(null);
-    signal.addEventListener('abort', () => resolve(null), { once: true });
+/** What `promise` becomes, or null when `signal` aborts first. Leaves nothing behind on either. */
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => resolve(null);
+    if (signal.aborted) return abort();
+    signal.addEventListener('abort', abort);
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
   });
 }
 
@@ -316,7 +334,5 @@ const errorOf = (error: unknown): Error => (error instanceof Error ? error : new
 function endText(end: End): string {
   if (end instanceof Error)
     return `it failed: ${messageOf(end)}; another node, or this one after a pause, goes on`;
-  return { done: 'it is done', lost: 'another node has taken over', stopped: 'it was given up for another' }[
-    end
-  ];
+  return { done: 'it is done', lost: 'another node has taken over', stopped: 'it was given up' }[end];
 }

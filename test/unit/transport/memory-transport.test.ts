@@ -185,9 +185,7 @@ test('a cut is one way; a probe needs both', async () => {
   send('a', 'b', 1);
   send('b', 'a', 2);
   endpoints.get('a')?.broadcast(3);
-  const probes = Promise.all(
-    ['a', 'b'].map((from) => endpoints.get(from)?.probe(from === 'a' ? 'b' : 'a', 50)),
-  );
+  const probes = Promise.all([endpoints.get('a')?.probe('b', 50), endpoints.get('b')?.probe('a', 50)]);
   await rest(50);
   expect(heard.toSorted()).toEqual([
     'a hears 2 from b at 0',
