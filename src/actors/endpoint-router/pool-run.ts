@@ -38,6 +38,8 @@ export class PoolRun {
   readonly runId: string;
   /** False while its coordinator has not been heard of: its requests wait. */
   isRegistered = false;
+  /** When its coordinator was heard of last; null when none is expected to be. */
+  renewedAtMs: number | null = null;
   waiting = 0;
   readonly #registry: EndpointRegistry;
   readonly #endpoints = new Map<string, RunEndpoint>();

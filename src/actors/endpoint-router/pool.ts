@@ -42,6 +42,7 @@ export interface PoolOptions {
 const QUEUE_CAPACITY = 100_000;
 const AFFINITY_CAPACITY = 100_000;
 const RUNS_MAX = 1_000;
+const REGISTRATION_MS = 60_000;
 /** While nothing may be granted, it is asked again after this. */
 const GATE_POLL_MS = 200;
 const NONE: readonly Decision[] = [];
@@ -76,9 +77,19 @@ export class Pool {
     return this.#tickets.has(ticket);
   }
 
-  /** A run's endpoints are these from now on. Idempotent. */
+  /**
+   * A run's endpoints are these from now on. Idempotent; the run's coordinator says it every few seconds, and
+   * a run of which nothing is heard for `REGISTRATION_MS`, and that wants nothing, has ended.
+   */
   register(run: RunRegistration, nowMs: number): readonly Decision[] {
-    return this.#changed(run.runId, nowMs, (known) => known.register(run));
+    for (const other of this.#runs.values()) {
+      const isSilent = other.renewedAtMs !== null && nowMs - other.renewedAtMs > REGISTRATION_MS;
+      if (isSilent && other.waiting === 0 && other.runId !== run.runId) this.#drop(other);
+    }
+    return this.#changed(run.runId, nowMs, (known) => {
+      known.register(run);
+      known.renewedAtMs = nowMs;
+    });
   }
 
   /** A run has ended: what waits is cancelled, what is out still counts until it comes back. */
@@ -86,8 +97,7 @@ export class Pool {
     const run = this.#runs.get(runId);
     if (run === undefined) return NONE;
     const decisions = this.#rejectWaiting(run, null, CANCELLED);
-    run.close();
-    this.#runs.delete(runId);
+    this.#drop(run);
     return [...decisions, ...this.#drain(nowMs)];
   }
 
@@ -210,6 +220,11 @@ export class Pool {
       rows.push({ endpoint, ...state.stats(nowMs), waiting, runs: users.size });
     }
     return rows;
+  }
+
+  #drop(run: PoolRun): void {
+    run.close();
+    this.#runs.delete(run.runId);
   }
 
   #userOf(runId: string, users: ReadonlySet<RunEndpoint>): RunEndpoint | undefined {

@@ -101,6 +101,18 @@ describe('one server, several runs', () => {
     expect(served).toEqual(['B', 'C', 'A', 'B', 'C', 'A']);
   });
 
+  test('a run whose coordinator is silent for a minute no longer counts, unless it waits for something', () => {
+    const it = poolOf({});
+    it.note(it.pool.register(run('A', at('gpu', { maxInFlight: 9 })), 0));
+    it.note(it.pool.register(run('B', at('gpu', { maxInFlight: 1 })), 0));
+    const waiting = [it.ask('B'), it.ask('B')];
+    it.note(it.pool.register(run('A', at('gpu', { maxInFlight: 9 })), 61_000));
+    expect(it.figures()).toMatchObject([{ maxInFlight: 1, runs: 2 }]);
+    for (const ticket of waiting) it.release(ticket);
+    it.note(it.pool.register(run('A', at('gpu', { maxInFlight: 9 })), 62_000));
+    expect(it.figures()).toMatchObject([{ maxInFlight: 9, runs: 1 }]);
+  });
+
   test('a full queue of one run leaves room for another', () => {
     const it = poolOf({
       queueCapacity: 1,
