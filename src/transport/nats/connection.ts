@@ -53,7 +53,8 @@ export interface NatsLink {
   close(): Promise<void>;
 }
 
-const CONNECT_TIMEOUT_MS = 5_000;
+/** Of one attempt. Short: one that began while the network was cut does not see that it is whole again. */
+const CONNECT_TIMEOUT_MS = 3_000;
 
 /** @throws DlgforgeError `transport` (`config` for URLs and files that cannot be read). */
 export async function connectNats(options: NatsOptions): Promise<NatsLink> {

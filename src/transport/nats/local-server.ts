@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { access, chmod, constants, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
-import { delimiter, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { connect } from 'nats';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 
@@ -84,6 +84,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   const folder = resolve(options.folder);
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await chmod(folder, 0o700);
+  await mkdir(dirname(resolve(options.logFile)), { recursive: true });
   const configFile = join(folder, 'nats-server.conf');
   // The mode only counts for a new file, and an older one may be readable to others.
   await rm(configFile, { force: true });

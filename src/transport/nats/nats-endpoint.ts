@@ -159,7 +159,7 @@ export class NatsEndpoint implements TransportEndpoint {
     const callback = (error: Error | null, message: Msg): void => {
       if (error === null) return this.#guarded(() => take(message));
       const text = `[nats] ${subject} cannot be heard: ${error.message}; give this user the right to subscribe to it`;
-      this.#wire.logger.log('error', 'actors', text);
+      this.#wire.logger.log('error', 'cluster', text);
     };
     return this.#wire.nats.subscribe(subject, { callback });
   }
@@ -246,7 +246,7 @@ export class NatsEndpoint implements TransportEndpoint {
       run();
     } catch (error) {
       const text = `[nats] what arrived at ${this.node} was not handled: ${messageOf(error)}`;
-      this.#wire.logger.log('error', 'actors', text, { error });
+      this.#wire.logger.log('error', 'cluster', text, { error });
     }
   }
 }

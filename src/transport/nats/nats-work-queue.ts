@@ -116,7 +116,7 @@ export class NatsWorkQueue implements WorkQueue {
         listener();
       } catch (error) {
         const text = `[nats] a listener for the queue's loss failed: ${messageOf(error)}`;
-        this.#wire.logger.log('error', 'actors', text, { error });
+        this.#wire.logger.log('error', 'cluster', text, { error });
       }
     }
   }
@@ -144,7 +144,7 @@ export class NatsWorkQueue implements WorkQueue {
     } catch (error) {
       if (this.#isClosed || !this.#wire.isConnected) return;
       const text = `[nats] the work queue is not back yet: ${messageOf(error)}`;
-      this.#wire.logger.log('warn', 'actors', text);
+      this.#wire.logger.log('warn', 'cluster', text);
       this.#retry ??= setTimeout(() => void this.#restored(), PAUSE_MS);
       return;
     }

@@ -133,7 +133,7 @@ class ObjectBlobs implements BlobStore {
     const whole = size === entry.size && this.#bucket.digestText(digest.digest()) === entry.digest;
     if (!whole) {
       const text = `[nats] the blob ${entry.name} was damaged in the store and is dropped; whoever has it stores it again`;
-      this.#wire.logger.log('warn', 'actors', text);
+      this.#wire.logger.log('warn', 'cluster', text);
     }
     return whole;
   }

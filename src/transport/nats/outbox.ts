@@ -170,7 +170,7 @@ export class Outbox {
       for (const payload of payloads) this.#wire.nats.publish(lane.subject, payload, { reply: lane.back });
     } catch (error) {
       this.#dropped += envelopes;
-      this.#wire.logger.log('error', 'actors', `[nats] a batch cannot be published: ${messageOf(error)}`);
+      this.#wire.logger.log('error', 'cluster', `[nats] a batch cannot be published: ${messageOf(error)}`);
       return;
     }
     const bytes = sizeOf(payloads);

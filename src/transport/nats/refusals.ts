@@ -26,6 +26,6 @@ export class Refusals {
     this.#named.add(name);
     const who = sender === null ? 'a sender that does not say who it is' : `node ${sender}`;
     const text = `[nats] dropped what ${who} sent: ${why}; more of it is only counted`;
-    this.#logger.log('warn', 'actors', text);
+    this.#logger.log('warn', 'cluster', text);
   }
 }

@@ -3,6 +3,7 @@
  * reached, which the client library only tells as a stream of events.
  */
 import { type NatsConnection, Events } from 'nats';
+import { messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { Subjects } from './subjects.ts';
 
@@ -34,6 +35,7 @@ export class NatsWire implements Wire {
   readonly #onStatus: ((text: string | null) => void) | undefined;
   readonly #restored = new Set<() => void>();
   #isUp = true;
+  #lastComplaint = '';
   #restoredAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(nats: NatsConnection, options: WireOptions) {
@@ -62,16 +64,26 @@ export class NatsWire implements Wire {
     for await (const status of this.nats.status()) {
       if (status.type === Events.Disconnect) this.#lost();
       if (status.type === Events.Reconnect) this.#back();
-      if (status.type === Events.Error)
-        this.logger.log('warn', 'actors', `[nats] ${this.shown} says: ${JSON.stringify(status.data)}`);
+      if (status.type === Events.Error) this.#complains(JSON.stringify(status.data));
     }
     this.#isUp = false;
+    const error = await this.nats.closed();
+    if (error === undefined) return;
+    const text = `[nats] the connection to ${this.shown} is closed for good: ${messageOf(error)}; start this process again`;
+    this.logger.log('error', 'cluster', text);
+  }
+
+  /** Each time anew would fill the log: a right that is missing is missing for every message. */
+  #complains(what: string): void {
+    if (what === this.#lastComplaint) return;
+    this.#lastComplaint = what;
+    this.logger.log('warn', 'cluster', `[nats] ${this.shown} says: ${what}`);
   }
 
   #lost(): void {
     if (!this.#isUp) return;
     this.#isUp = false;
-    this.logger.log('warn', 'actors', `[nats] the connection to ${this.shown} is lost; trying again`);
+    this.logger.log('warn', 'cluster', `[nats] the connection to ${this.shown} is lost; trying again`);
     this.#onStatus?.(`waiting for NATS at ${this.shown}`);
   }
 
@@ -80,7 +92,7 @@ export class NatsWire implements Wire {
     if (this.#isUp) return;
     this.#isUp = true;
     this.#restoredAtMs = performance.now();
-    this.logger.log('info', 'actors', `[nats] connected to ${this.shown} again`);
+    this.logger.log('info', 'cluster', `[nats] connected to ${this.shown} again`);
     this.#onStatus?.(null);
     for (const listener of this.#restored) listener();
   }

@@ -101,7 +101,7 @@ export class RunConsumer implements WorkConsumer {
   #pauseAfter(error: unknown): void {
     if (this.#isClosed || this.#pause !== null || !this.#options.isConnected()) return;
     const text = `[nats] no work could be asked for, which is tried again: ${messageOf(error)}`;
-    this.#options.logger.log(this.#pauseMs === 0 ? 'debug' : 'warn', 'actors', text);
+    this.#options.logger.log(this.#pauseMs === 0 ? 'debug' : 'warn', 'cluster', text);
     this.#pauseMs = Math.min(PAUSE_MAX_MS, Math.max(PAUSE_MIN_MS, this.#pauseMs * 2));
     this.#pause = setTimeout(() => {
       this.#pause = null;
@@ -113,7 +113,7 @@ export class RunConsumer implements WorkConsumer {
     const item = readItem(message, this.#options.runId);
     if (item === null) {
       const text = `[nats] the work queue of run ${this.#options.runId} had something in it that is no work item; it was thrown away`;
-      this.#options.logger.log('warn', 'actors', text);
+      this.#options.logger.log('warn', 'cluster', text);
       return this.#answer(message, 'term');
     }
     const name = nameOf(message);
@@ -133,7 +133,7 @@ export class RunConsumer implements WorkConsumer {
       this.#options.deliver(delivery);
     } catch (error) {
       const text = `[nats] a worker failed to take an item, which goes back: ${messageOf(error)}`;
-      this.#options.logger.log('error', 'actors', text, { error });
+      this.#options.logger.log('error', 'cluster', text, { error });
       delivery.release();
     }
   }
@@ -168,7 +168,7 @@ export class RunConsumer implements WorkConsumer {
     try {
       message[answer]();
     } catch (error) {
-      this.#options.logger.log('debug', 'actors', `[nats] ${answer} was not sent: ${messageOf(error)}`);
+      this.#options.logger.log('debug', 'cluster', `[nats] ${answer} was not sent: ${messageOf(error)}`);
     }
   }
 }

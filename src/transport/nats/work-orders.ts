@@ -153,7 +153,7 @@ export class WorkOrders {
     if (this.#pause !== null) return;
     if (this.#pauseMs === 0) {
       const text = `[nats] the work queue did not take an order, which is tried again: ${messageOf(error)}`;
-      this.#options.logger.log('warn', 'actors', text);
+      this.#options.logger.log('warn', 'cluster', text);
     }
     this.#pauseMs = Math.min(PAUSE_MAX_MS, Math.max(PAUSE_MIN_MS, this.#pauseMs * 2));
     this.#pause = setTimeout(() => {

@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { nkeys } from 'nats';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { isDlgforgeError } from '../../../src/kernel/errors.ts';
 import { silentLogger } from '../../../src/kernel/logger.ts';
@@ -215,6 +216,30 @@ describe('a server of our own', () => {
     await link.close();
   });
 
+  test('an nkey is read from its file', async () => {
+    const user = nkeys.createUser();
+    const seedFile = join(folder, 'seed');
+    await writeFile(seedFile, `${new TextDecoder().decode(user.getSeed())}\n`);
+    const config = join(folder, 'keyed.conf');
+    const users = `users: [ { nkey: ${user.getPublicKey()} }, { user: starter, password: starter } ]`;
+    const lines = ['listen: "127.0.0.1:-1"', `ports_file_dir: ${JSON.stringify(folder)}`];
+    // The starter's look needs somebody who may come in without a key.
+    lines.push(`authorization { ${users} }`, 'no_auth_user: starter', '');
+    await writeFile(config, lines.join('\n'));
+    const keyed = join(folder, 'keyed-nats');
+    await writeFile(keyed, `#!/bin/sh\nexec ${program} -c ${config}\n`, { mode: 0o755 });
+    const server = await start({ program: keyed, token: null });
+    const link = await connectTo(server, { nkeySeedFile: seedFile });
+    expect(link.isConnected).toBe(true);
+    await link.close();
+    await writeFile(seedFile, new TextDecoder().decode(nkeys.createUser().getSeed()));
+    expect((await failure({ urls: [server.url], nkeySeedFile: seedFile })).message).toMatch(
+      /refuses the log-in/,
+    );
+    const missing = await failure({ urls: [server.url], nkeySeedFile: join(folder, 'none') });
+    expect(missing.message).toMatch(/nkey seed file .*none cannot be read/);
+  });
+
   test('TLS: with the right CA it connects, without it the error says what to check', async () => {
     const certificate = (name: string, extra: readonly string[]): string[] => {
       const files = ['-keyout', join(folder, `${name}.key`), '-out', join(folder, `${name}.pem`)];
@@ -243,6 +268,13 @@ describe('a server of our own', () => {
     expect((await failure({ urls: [server.url], token })).message).toMatch(
       /TLS connection .* failed: .*; check the CA/,
     );
+    const withCertificates = { host: '0.0.0.0', token: null, tls: { ...tls, ca: tls.cert } };
+    const mutual = await start({ ...withCertificates, folder: join(folder, 'mutual') });
+    const urls = [`tls://127.0.0.1:${mutual.port}`];
+    const known = await connectTo(mutual, { urls, tls: { ca: tls.cert, ...tls } });
+    expect(known.isConnected).toBe(true);
+    await known.close();
+    expect((await failure({ urls, tls: { ca: tls.cert } })).code).toBe('transport');
     const missing = await failure({ urls: [server.url], token, tls: { ca: join(folder, 'none.pem') } });
     expect(missing.message).toMatch(/TLS .*none\.pem.*check/);
     const plain = await start({ folder: join(folder, 'plain') });
