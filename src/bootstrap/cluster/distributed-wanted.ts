@@ -1,11 +1,12 @@
 /** The cluster that a configuration means. */
 import { join } from 'node:path';
 import { readSecret } from '../../config/credentials.ts';
+import { tlsFiles } from '../../config/nats-tls.ts';
 import type { Project } from '../project.ts';
 import { clusterHome } from './address-file.ts';
 import type { Wanted } from './find-cluster.ts';
 
-export function wantedBy({ config, loaded, folders }: Project): Wanted {
+export function wantedBy({ config, loaded, folders, root }: Project): Wanted {
   const { distributed } = config.run;
   const { environment } = loaded;
   return {
@@ -15,7 +16,7 @@ export function wantedBy({ config, loaded, folders }: Project): Wanted {
     natsToken:
       distributed.nats_token?.reveal() ?? readSecret(environment, 'DLGFORGE_NATS_TOKEN')?.reveal() ?? null,
     dsn: config.store.postgres.dsn?.reveal() ?? null,
-    tls: null,
+    tls: tlsFiles(config, root),
     environment,
     homes: [clusterHome(environment), join(folders.state, 'cluster')],
   };

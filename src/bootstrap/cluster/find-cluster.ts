@@ -1,15 +1,10 @@
 /** Which cluster a command or a run means: flags, then configuration and environment, then the address file. */
 import { readSecret } from '../../config/credentials.ts';
 import type { Environment } from '../../config/environment.ts';
+import { type TlsFiles, tlsFilesOfNode } from '../../config/nats-tls.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import { greetingOf } from './nats-greeting.ts';
 import { type AddressFile, clusterHome, readAddress } from './address-file.ts';
-
-export interface TlsFiles {
-  readonly ca?: string;
-  readonly cert?: string;
-  readonly key?: string;
-}
 
 /** Where a cluster's servers are. Holds secrets: it is never logged, stored or put into an argument list (I8). */
 export interface ClusterAddress {
@@ -81,7 +76,7 @@ export function wantedFromFlags(
     address: flags.address ?? variable('DLGFORGE_NATS_URL') ?? 'auto',
     natsToken: flags.token ?? variable('DLGFORGE_NATS_TOKEN'),
     dsn: flags.postgres ?? variable('DLGFORGE_POSTGRES_DSN') ?? variable('POSTGRES_DSN'),
-    tls: null,
+    tls: tlsFilesOfNode(environment, process.cwd()),
     environment,
   };
 }

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { nodeEnvironment } from '../../config/dotenv.ts';
 import type { Environment } from '../../config/environment.ts';
+import { tlsFilesOfNode } from '../../config/nats-tls.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { FileLogger } from '../../kernel/file-logger.ts';
 import { openNodeLogger } from '../metrics/node-logger.ts';
@@ -87,7 +88,7 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
   const services =
     flags.head === true ? await headServices(options, { namespace, home, environment, logger }) : null;
   if (services !== null) undo.defer(() => services.stop());
-  const address = services === null ? await addressOf(flags, environment) : addressOfServices(services);
+  const address = services === null ? await addressOf(flags, environment) : addressOfServices(services, environment);
   logger.redact(secretsIn(address));
   const metrics =
     flags.metricsPort === undefined ? null : openNodeMetrics({ version: BUILD, nodeKind: 'agent' });
@@ -187,12 +188,14 @@ async function headServices(
   });
 }
 
-function addressOfServices({ address }: Services): ClusterAddress {
+/** Servers of our own speak plainly, on this machine; one that was named may want TLS. */
+function addressOfServices({ address }: Services, environment: Environment): ClusterAddress {
+  const isTls = address.natsUrl.includes('tls://');
   return {
     namespace: address.namespace,
     natsUrls: address.natsUrl.split(','),
     natsToken: address.token,
-    tls: null,
+    tls: isTls ? tlsFilesOfNode(environment, process.cwd()) : null,
     postgres: address.postgres,
   };
 }

@@ -1,6 +1,7 @@
 /** `run.distributed`: the keys of today, and what becomes of the ones that were made for Ray. */
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { tlsFiles, tlsFilesOfNode } from '../../../src/config/nats-tls.ts';
 import { indexDir } from '../../../src/config/paths.ts';
 import { checkRequirements } from '../../../src/config/requirements.ts';
 import { storageOptionsOf } from '../../../src/config/object-store.ts';
@@ -107,6 +108,20 @@ test('a client certificate needs its key', () => {
     cert_file: 'c.pem',
     key_file: 'k.pem',
   });
+});
+
+test('files for TLS are found from the project, and by a node from its working folder', () => {
+  const { config, projectRoot } = load(
+    enabled('tls: {ca_file: certs/ca.pem, cert_file: /c.pem, key_file: k.pem}'),
+  );
+  expect(tlsFiles(config, projectRoot)).toEqual({
+    ca: join(projectRoot, 'certs/ca.pem'),
+    cert: '/c.pem',
+    key: join(projectRoot, 'k.pem'),
+  });
+  expect(tlsFiles(load('').config, '/p')).toBeNull();
+  expect(tlsFilesOfNode({ DLGFORGE_NATS_CA: 'ca.pem' }, '/work')).toEqual({ ca: '/work/ca.pem' });
+  expect(tlsFilesOfNode({}, '/work')).toBeNull();
 });
 
 test('a cluster needs no DSN: it has a database of its own', () => {
