@@ -10,6 +10,7 @@ import type {
   CommitterMessage,
   ConversationMessage,
   CoordinatorMessage,
+  HandOver,
   QuestionFinding,
   RetrieverMessage,
   SearchReply,
@@ -126,9 +127,16 @@ const committerMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('CheckQuestion'), rank, questionKey, replyTo }),
   handOver,
 ]);
-/** A payload is checked as far as its parts are read here; its type says more than the schema can. */
-export const decodeCommitterMessage = (body: unknown): CommitterMessage =>
-  committerMessage.parse(body) as unknown as CommitterMessage;
+/**
+ * A payload is checked as far as its parts are counted on, and taken as it came: it is what is committed, to
+ * the order of its keys.
+ */
+export function decodeCommitterMessage(body: unknown): CommitterMessage {
+  const message = committerMessage.parse(body);
+  if (message.type === 'CheckQuestion') return message;
+  const { payload: asItCame } = body as HandOver;
+  return { ...message, payload: asItCame };
+}
 
 const waveMessage: z.ZodType<WaveMessage> = z.object({
   type: z.literal('TurnAccepted'),

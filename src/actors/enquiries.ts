@@ -41,7 +41,7 @@ export function createEnquiries(
     message: (replyTo: ReplyTo<SearchReply>) => RetrieverMessage,
   ): Promise<readonly Passage[]> => {
     const reply = await askPatiently<RetrieverMessage, SearchReply>(context, {
-      to: directory.retriever,
+      to: () => directory.retriever(),
       message,
       decode: decodeSearchReply,
       isNotYet: ({ type }) => type === 'busy',
@@ -75,7 +75,7 @@ export function createEnquiries(
     },
     checkQuestion: (questionKey) =>
       askPatiently<CommitterMessage, QuestionFinding>(context, {
-        to: directory.committer,
+        to: () => directory.committer(),
         message: (replyTo) => ({ type: 'CheckQuestion', rank, questionKey, replyTo }),
         decode: decodeFinding,
         whom: "The run's committer",

@@ -16,21 +16,14 @@ import { conversation, type ConversationOptions } from './conversation.ts';
 import { decodeClaimReply, decodeWorkerMessage } from './decode-messages.ts';
 import type {
   ClaimReply,
-  ConversationMessage,
   CoordinatorMessage,
   HandOver,
   RunNotice,
   RunTrouble,
   WorkerMessage,
 } from './messages.ts';
-import type {
-  ActorContext,
-  ActorDefinition,
-  ActorRef,
-  Behaviour,
-  ReplyTo,
-  Terminated,
-} from './runtime/types.ts';
+import type { ActorContext, ActorDefinition, Behaviour, ReplyTo, Terminated } from './runtime/types.ts';
+import { type InHand, WorkInHand } from './work-in-hand.ts';
 
 export interface WorkerOptions extends ConversationOptions {
   readonly runId: string;
@@ -70,28 +63,6 @@ interface Held {
   trouble: RunTrouble | null;
 }
 
-type Stage =
-  /** To be asked for, as soon as the run is going on. */
-  | { readonly type: 'waiting' }
-  | { readonly type: 'claiming' }
-  | {
-      readonly type: 'running';
-      readonly actor: ActorRef<ConversationMessage>;
-      mayCall: boolean;
-      isDrained: boolean;
-      /** It is being ended before it is settled. */
-      leaving: boolean;
-    }
-  /** Given up; until its drop is committed it is handed over again and again. */
-  | { readonly type: 'crashed'; readonly handOver: HandOver };
-
-interface InHand {
-  readonly name: string;
-  readonly rank: Rank;
-  delivery: Delivery;
-  stage: Stage;
-}
-
 export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
   const held: Held = { notice: null, isHandingBack: false, trouble: null };
   return {
@@ -103,15 +74,13 @@ export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
   };
 }
 
-const rankOf = ({ item }: Delivery): Rank => ({ index: item.index, languageIndex: item.languageIndex });
-
 function createWorker(
   options: WorkerOptions,
   held: Held,
   context: ActorContext<WorkerMessage>,
 ): Behaviour<WorkerMessage> {
   const { directory, lacks, runId, queue } = options;
-  const inHand = new Map<string, InHand>();
+  const inHand = new WorkInHand();
   const life = context.restarts;
   let waitingForEmpty: ReplyTo<'handed_back'>[] = [];
   let ticks = 0;
@@ -144,20 +113,16 @@ function createWorker(
 
   // ---- what the coordinator hears -----------------------------------------------------------------
 
-  const isDrained = (): boolean =>
-    phase() === 'draining' &&
-    [...inHand.values()].every(({ stage }) => stage.type !== 'running' || stage.isDrained);
+  const isDrained = (): boolean => phase() === 'draining' && inHand.isDrained;
 
   const report = (): void => {
     const coordinator = directory.coordinator();
     if (coordinator === null) return;
-    const ranks = (...types: readonly Stage['type'][]): Rank[] =>
-      [...inHand.values()].filter(({ stage }) => types.includes(stage.type)).map(({ rank }) => rank);
     context.tell(coordinator, {
       type: 'WorkerHere',
       worker: context.self,
-      held: ranks('running', 'crashed'),
-      claiming: ranks('claiming'),
+      held: inHand.ranks('running', 'crashed'),
+      claiming: inHand.ranks('claiming'),
       lacks,
       drained: isDrained(),
     });
@@ -173,17 +138,8 @@ function createWorker(
   // ---- deliveries ---------------------------------------------------------------------------------
 
   const take = (delivery: Delivery): void => {
-    const rank = rankOf(delivery);
-    const name = `${rank.languageIndex}-${rank.index}`;
-    const known = inHand.get(name);
-    if (known !== undefined) {
-      // The queue has given it out anew; the newer delivery is the one that counts there.
-      known.delivery.forget();
-      known.delivery = delivery;
-      return;
-    }
-    inHand.set(name, { name, rank, delivery, stage: { type: 'waiting' } });
-    claim(name);
+    const name = inHand.take(delivery);
+    if (name !== null) claim(name);
   };
 
   const claim = (name: string): void => {
@@ -248,20 +204,20 @@ function createWorker(
   const start = (entry: InHand): void => {
     const { name, delivery } = entry;
     const actor = context.spawn(name, conversation(options, delivery.item, context.self, name));
-    entry.stage = { type: 'running', actor, mayCall: true, isDrained: false, leaving: false };
+    entry.stage = { type: 'running', actor, mayCall: true, isDrained: false, isLeaving: false };
     context.watch(actor, (terminated) => ({ type: 'ConversationEnded', name, terminated }));
   };
 
   /** Before the queue hears of it the coordinator does, so that it grants the conversation to whoever asks next. */
   const letGo = ({ name, delivery }: InHand, how: 'ack' | 'release' | 'forget'): void => {
-    inHand.delete(name);
+    inHand.remove(name);
     if (how !== 'ack') report();
     delivery[how]();
     answerWhenEmpty();
   };
 
   const answerWhenEmpty = (): void => {
-    if (inHand.size > 0) return;
+    if (!inHand.isEmpty) return;
     for (const replyTo of waitingForEmpty) context.reply(replyTo, 'handed_back');
     waitingForEmpty = [];
   };
@@ -273,7 +229,7 @@ function createWorker(
     if (entry?.stage.type !== 'running') return;
     // Invariant 1: one that stops by itself has been settled.
     if (reason === 'stopped')
-      return letGo(entry, entry.stage.leaving && !isLeft(entry.rank) ? 'release' : 'ack');
+      return letGo(entry, entry.stage.isLeaving && !isLeft(entry.rank) ? 'release' : 'ack');
     if (isDlgforgeError(error, 'stale_epoch')) {
       context.logger.log(
         'warn',
@@ -317,26 +273,32 @@ function createWorker(
 
   /** Brings what is in hand in line with what the run, its language and this node want now. */
   const steer = (): void => {
-    for (const entry of inHand.values()) {
-      const { stage } = entry;
+    for (const entry of inHand.all()) {
+      const { stage, rank } = entry;
       if (stage.type === 'waiting') claim(entry.name);
       if (stage.type === 'crashed' && held.isHandingBack) letGo(entry, 'release');
-      if (stage.type !== 'running' || stage.mayCall === mayCall(entry.rank)) continue;
-      stage.mayCall = !stage.mayCall;
-      stage.isDrained = false;
-      context.tell(stage.actor, { type: stage.mayCall ? 'GoOn' : 'Drain' });
+      if (stage.type !== 'running') continue;
+      if (stage.mayCall !== mayCall(rank)) {
+        stage.mayCall = !stage.mayCall;
+        stage.isDrained = false;
+        context.tell(stage.actor, { type: stage.mayCall ? 'GoOn' : 'Drain' });
+      }
+      leaveIfDrained(entry);
     }
+  };
+
+  const leaveIfDrained = ({ rank, stage }: InHand): void => {
+    if (stage.type !== 'running' || !stage.isDrained || stage.isLeaving) return;
+    if (!held.isHandingBack && !isLeft(rank)) return;
+    stage.isLeaving = true;
+    void context.stop(stage.actor);
   };
 
   const conversationDrained = (name: string): void => {
     const entry = inHand.get(name);
     if (entry?.stage.type !== 'running' || entry.stage.mayCall) return;
-    const { stage, rank } = entry;
-    stage.isDrained = true;
-    if (held.isHandingBack || isLeft(rank)) {
-      stage.leaving = true;
-      void context.stop(stage.actor);
-    }
+    entry.stage.isDrained = true;
+    leaveIfDrained(entry);
     if (isDrained()) report();
   };
 
@@ -361,7 +323,7 @@ function createWorker(
 
   /** What the last one was told may be lost with it. */
   const repeatHandOvers = (): void => {
-    for (const { stage } of inHand.values()) {
+    for (const { stage } of inHand.all()) {
       if (stage.type === 'running') context.tell(stage.actor, { type: 'RepeatHandOver', step: null });
       if (stage.type === 'crashed') handOverDrop(stage.handOver);
     }
@@ -370,7 +332,7 @@ function createWorker(
   const tick = (): void => {
     ticks += 1;
     report();
-    for (const { name, delivery, stage } of inHand.values()) {
+    for (const { name, delivery, stage } of inHand.all()) {
       if (ticks % RENEW_TICKS === 0) delivery.renew();
       if (stage.type !== 'crashed') continue;
       handOverDrop(stage.handOver);

@@ -6,6 +6,7 @@ import { type Clock, systemClock } from '../../src/kernel/clock.ts';
 import { datasetId, runId } from '../../src/kernel/ids.ts';
 import { type Logger, silentLogger } from '../../src/kernel/logger.ts';
 import { createModelPort } from '../../src/llm/openai-model.ts';
+import type { ModelPort } from '../../src/ports/model.ts';
 import type { Retriever, WebSearch } from '../../src/ports/retriever.ts';
 import type { CommittedConversation, Store } from '../../src/ports/store.ts';
 import { dialogueOf, INPUTS } from './dialogue-context.ts';
@@ -49,50 +50,21 @@ export interface World {
   actors: ReturnType<typeof startGeneration>['actors'];
 }
 
-const DATASET = datasetId('D');
+export const DATASET = datasetId('D');
+export const RUN = runId('R');
 const HOLDER = { host: 'test', pid: 1, processKey: 'test', command: 'test', sinceMs: 0 };
 
 export async function startWorld(options: WorldOptions): Promise<World> {
   const { store, logger = silentLogger } = options;
   const dialogue = dialogueOf(options);
-  await store.openDataset(DATASET, '/nowhere');
-  if ((await store.getRun(runId('R'))) === null) {
-    await store.createRun({ id: runId('R'), datasetId: DATASET, config: {}, fingerprint: {}, plan: {} });
-  }
+  await openRun(store);
   const granted = await store.acquireLease('dataset/D', HOLDER, 1_000, () => false);
   if (granted.type !== 'granted') throw new Error('the dataset is held');
-  const role = {
-    provider: '',
-    model: 'rehearsal',
-    temperature: null,
-    maxTokens: null,
-    topP: null,
-    timeoutMs: options.timeoutMs ?? 5_000,
-    maxRetries: null,
-    extra: {},
-  };
-  const port = createModelPort({
-    endpoints: [
-      {
-        name: 'rehearsal',
-        provider: 'hosted_vllm',
-        baseUrl: `${options.url}/v1`,
-        roles: ['user', 'assistant', 'judge'],
-        weight: 1,
-        maxInFlight: options.maxInFlight ?? 16,
-        timeoutMs: null,
-        model: null,
-        key: () => null,
-      },
-    ],
-    roles: { user: role, assistant: role, judge: role },
-    capabilities: store.capabilities,
-    logger,
-  });
+  const port = rehearsalPort({ ...options, logger });
   const generation = startGeneration({
     store,
     datasetId: DATASET,
-    runId: runId('R'),
+    runId: RUN,
     lease: granted.lease,
     dialogue,
     inputs: INPUTS,
@@ -122,6 +94,47 @@ export async function startWorld(options: WorldOptions): Promise<World> {
       await port.close();
     },
   };
+}
+
+/** The dataset and its run, unless they are there. */
+export async function openRun(store: Store): Promise<void> {
+  await store.openDataset(DATASET, '/nowhere');
+  if ((await store.getRun(RUN)) !== null) return;
+  await store.createRun({ id: RUN, datasetId: DATASET, config: {}, fingerprint: {}, plan: {} });
+}
+
+/** The real client to a rehearsal server that serves every role. */
+export function rehearsalPort(
+  options: Pick<WorldOptions, 'url' | 'store' | 'maxInFlight' | 'timeoutMs'> & { readonly logger: Logger },
+): ModelPort {
+  const role = {
+    provider: '',
+    model: 'rehearsal',
+    temperature: null,
+    maxTokens: null,
+    topP: null,
+    timeoutMs: options.timeoutMs ?? 5_000,
+    maxRetries: null,
+    extra: {},
+  };
+  return createModelPort({
+    endpoints: [
+      {
+        name: 'rehearsal',
+        provider: 'hosted_vllm',
+        baseUrl: `${options.url}/v1`,
+        roles: ['user', 'assistant', 'judge'],
+        weight: 1,
+        maxInFlight: options.maxInFlight ?? 16,
+        timeoutMs: null,
+        model: null,
+        key: () => null,
+      },
+    ],
+    roles: { user: role, assistant: role, judge: role },
+    capabilities: options.store.capabilities,
+    logger: options.logger,
+  });
 }
 
 type Row = Omit<CommittedConversation, 'committedAtMs' | 'epoch'>;

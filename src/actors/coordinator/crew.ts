@@ -32,11 +32,11 @@ export interface Change {
 export interface Crew {
   heard(here: WorkerHere): Change;
   /** Null when it was not known. */
-  lost(
-    key: string,
-  ): { readonly name: string; readonly held: number; readonly unheld: readonly Rank[] } | null;
+  lost(key: string): { readonly name: string; readonly held: number } | null;
   /** To be called every second. */
   tick(): readonly Rank[];
+  /** Those of `ranks` that nobody has, and nobody had at the last sweep. */
+  sweep(ranks: readonly Rank[]): readonly Rank[];
   grant(rank: Rank, worker: ActorRef<WorkerMessage>): void;
   isHeld(rank: Rank): boolean;
   isHeldByOther(rank: Rank, worker: ActorRef<WorkerMessage>): boolean;
@@ -57,6 +57,7 @@ export const rankName = ({ index, languageIndex }: Rank): string => `${languageI
 
 export function createCrew(): Crew {
   const members = new Map<string, Member>();
+  let unheldAtSweep = new Set<string>();
 
   const isHeld = (rank: Rank): boolean => {
     const name = rankName(rank);
@@ -88,7 +89,7 @@ export function createCrew(): Crew {
       if (member === undefined) return null;
       members.delete(key);
       const { ref, held } = member;
-      return { name: workerName(ref), held: held.size, unheld: unheldOf(held.values()) };
+      return { name: workerName(ref), held: held.size };
     },
     tick() {
       const gone: Rank[] = [];
@@ -99,6 +100,12 @@ export function createCrew(): Crew {
         member.held = new Map();
       }
       return unheldOf(gone);
+    },
+    sweep(ranks) {
+      const unheld = unheldOf(ranks);
+      const again = unheld.filter((rank) => unheldAtSweep.has(rankName(rank)));
+      unheldAtSweep = new Set(unheld.map(rankName));
+      return again;
     },
     grant(rank, worker) {
       members.get(workerKey(worker))?.held.set(rankName(rank), rank);

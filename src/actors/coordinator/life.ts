@@ -10,28 +10,25 @@ import { type Rank, type Schedule } from '../../dialogue/schedule.ts';
 import { isDlgforgeError, messageOf, unreachable } from '../../kernel/errors.ts';
 import type { RunStatus, RunWanted } from '../../ports/store.ts';
 import type { RunEvent } from '../../protocol/run-events.ts';
-import { committer } from '../committer.ts';
-import { COMMITTER_NAME, waveName } from '../directory.ts';
-import { languageWave } from '../language-wave.ts';
 import type {
   ClaimReply,
   CoordinatorMessage,
   Outcome,
   RunEnd,
-  RunNotice,
   RunView,
   SettledConversation,
-  WaveMessage,
   WaveView,
   WorkerHere,
 } from '../messages.ts';
 import type { Persistence } from '../runtime/persistent-actor.ts';
 import type { ActorContext, Behaviour, ReplyTo, Terminated } from '../runtime/types.ts';
 import { settledEvents } from './catch-up.ts';
+import { spawnChildren } from './children.ts';
 import type { CoordinatorOptions, Held } from './coordinator.ts';
 import { createCrew, rankName, workerKey, workerName } from './crew.ts';
 import { createEventLog } from './event-log.ts';
 import { finalEnd } from './final-end.ts';
+import { createNoticeBoard } from './notice-board.ts';
 import type { RunRecord } from './record.ts';
 
 export interface LifeOptions {
@@ -54,50 +51,42 @@ const TICK_MS = 1_000;
 /** By then every worker that lives has said what it has. */
 const WARM_UP_MS = 2_500;
 /** What nobody has had for a whole interval is published again, whatever became of it. */
-const SWEEP_TICKS = 30;
+const SWEEP_TICKS = 10;
 
 export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
   const { options, held, context, schedule } = life;
-  const { languages, limits, lease, queue, runId, store } = options;
+  const { languages, lease, runId, store } = options;
   const { epoch } = lease;
-  const term = life.persistence.epoch;
   const crew = createCrew();
   const log = createEventLog(context, life.persistence);
   const finished = new Set<string>();
   let phase: Phase = { type: 'running' };
   let isWarm = false;
   let committing: Rank | null = null;
-  let lastNotice = '';
   let isAsking = false;
   let statusWrites = 0;
   let ticks = 0;
-  let unheldAtSweep = new Set<string>();
 
-  const committerRef = context.spawn(
-    COMMITTER_NAME,
-    committer({ ...options, coordinator: context.self, standing: (rank) => schedule.standing(rank) }),
-  );
-  context.watch(committerRef, (terminated) => ({ type: 'CommitterEnded', terminated }));
-  const waves = languages.map((language, languageIndex) => {
-    const common = { runId, queue, language, languageIndex, languageCount: languages.length };
-    return context.spawn<WaveMessage>(
-      waveName(languageIndex),
-      languageWave({ ...common, target: options.totalSamples }),
-    );
+  const children = spawnChildren(options, schedule, context);
+  const notices = createNoticeBoard({
+    options,
+    schedule,
+    crew,
+    context,
+    term: life.persistence.epoch,
+    phase: () => (phase.type === 'running' || phase.type === 'paused' ? phase.type : 'draining'),
   });
-  const endQueueWatch = queue.onLoss(() => context.tell(context.self, { type: 'QueueLost' }));
+  const endQueueWatch = options.queue.onLoss(() => context.tell(context.self, { type: 'QueueLost' }));
 
-  const tellWave = (rank: Rank, message: WaveMessage): void => {
-    const wave = waves[rank.languageIndex];
-    if (wave !== undefined) context.tell(wave, message);
-  };
+  /** Perhaps paused, but neither ending nor another's. */
+  const isGoingOn = (): boolean => phase.type === 'running' || phase.type === 'paused';
 
   // ---- conversations ------------------------------------------------------------------------------
 
   const admit = (): void => {
     if (phase.type !== 'running' || !isWarm) return;
     for (let rank = schedule.admit(); rank !== null; rank = schedule.admit()) {
-      tellWave(rank, { type: 'OpenConversation', rank, isHeld: crew.isHeld(rank) });
+      children.tellWave(rank, { type: 'OpenConversation', rank, isHeld: crew.isHeld(rank) });
       // One that outlived a life of this actor may have handed over before it was admitted again.
       if (finished.has(rankName(rank))) schedule.setFinished(rank, true);
     }
@@ -108,7 +97,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     const rank = schedule.frontier();
     if (committing !== null || rank === null || !finished.has(rankName(rank))) return;
     committing = rank;
-    context.tell(committerRef, { type: 'CommitNext', rank });
+    context.tell(children.committer, { type: 'CommitNext', rank });
   };
 
   const setFinished = (rank: Rank, isFinished: boolean): void => {
@@ -126,25 +115,21 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     log.note(settledEvents(options, log.record, conversation));
     const progress = schedule.settle(rank, conversation.outcome);
     const isHeld = crew.isHeld(rank);
-    tellWave(rank, { type: 'ConversationSettled', settled: conversation, progress, isHeld });
+    children.tellWave(rank, { type: 'ConversationSettled', settled: conversation, progress, isHeld });
     options.onSettled?.();
     goOn();
   };
 
   const republish = (ranks: readonly Rank[]): void => {
-    if (phase.type !== 'running' && phase.type !== 'paused') return;
+    if (!isGoingOn()) return;
     for (const rank of ranks)
-      if (schedule.isGenerating(rank)) tellWave(rank, { type: 'RepublishConversation', rank });
+      if (schedule.isGenerating(rank)) children.tellWave(rank, { type: 'RepublishConversation', rank });
   };
 
   const unheld = (): Rank[] => schedule.generating().filter((rank) => !crew.isHeld(rank));
-  const publish = (ranks: readonly Rank[]): void => {
-    for (const rank of ranks) tellWave(rank, { type: 'OpenConversation', rank, isHeld: false });
-  };
-  const sweep = (): void => {
-    const ranks = unheld();
-    publish(ranks.filter((rank) => unheldAtSweep.has(rankName(rank))));
-    unheldAtSweep = new Set(ranks.map(rankName));
+  const fillQueue = (ranks: readonly Rank[]): void => {
+    if (!isGoingOn()) return;
+    for (const rank of ranks) children.tellWave(rank, { type: 'OpenConversation', rank, isHeld: false });
   };
 
   const claim = ({ rank, worker, replyTo }: Extract<CoordinatorMessage, { type: 'ClaimWork' }>): void => {
@@ -159,30 +144,6 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
 
   // ---- workers ------------------------------------------------------------------------------------
 
-  const notice = (): RunNotice => ({
-    type: 'RunNotice',
-    epoch,
-    term,
-    phase: phase.type === 'running' || phase.type === 'paused' ? phase.type : 'draining',
-    isLastWindow: schedule.isLastWindow,
-    leftLanguages: schedule
-      .progress()
-      .filter(({ ended }) => ended === 'failed')
-      .map(({ languageIndex }) => languageIndex),
-    workerCount: crew.ableCount,
-    window: limits.openMax + limits.waitingMax,
-  });
-
-  /** Tells the workers when what they have to know has changed. */
-  const notify = (): void => {
-    if (phase.type === 'superseded') return;
-    const now = notice();
-    const text = JSON.stringify(now);
-    if (text === lastNotice) return;
-    lastNotice = text;
-    for (const worker of crew.refs) context.tell(worker, now);
-  };
-
   const heard = (here: WorkerHere): void => {
     const { worker, lacks } = here;
     const { joined, unheld: dropped } = crew.heard(here);
@@ -194,7 +155,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     }
     warmUp();
     republish(dropped);
-    context.tell(worker, notice());
+    notices.tell(worker);
     goOn();
   };
 
@@ -213,7 +174,8 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     if (reason !== 'stopped' || lost.held > 0)
       log.note([{ type: 'WorkerLost', worker: lost.name, conversations: lost.held }]);
     warmUp();
-    republish(lost.unheld);
+    // Also what it may have had from the queue and not asked for yet.
+    republish(unheld());
     goOn();
   };
 
@@ -229,7 +191,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
   const goOn = (): void => {
     admit();
     commitNext();
-    if ((phase.type === 'running' || phase.type === 'paused') && schedule.done) {
+    if (isGoingOn() && schedule.done) {
       const how = endOfAll();
       // A language that was given up may still have calls in flight; they are journalled first.
       if (how.type === 'completed') end(how);
@@ -238,11 +200,11 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     if (phase.type === 'draining' && committing === null && (phase.isOver || isDrained()))
       // Everything may have been settled while the run was asked to stop.
       end(phase.end.type === 'interrupted' && schedule.done ? endOfAll() : phase.end);
-    notify();
+    if (phase.type !== 'superseded') notices.tellAll();
   };
 
   const drain = (how: RunEnd): void => {
-    if (phase.type !== 'running' && phase.type !== 'paused') return;
+    if (!isGoingOn()) return;
     held.ending = how;
     phase = { type: 'draining', end: how, isOver: false };
     context.after(options.shutdownGraceMs, { type: 'GraceOver' });
@@ -328,27 +290,20 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     ticks += 1;
     warmUp();
     republish(crew.tick());
-    if (ticks % SWEEP_TICKS === 0 && phase.type === 'running') sweep();
+    if (ticks % SWEEP_TICKS === 0) republish(crew.sweep(schedule.generating()));
     askWanted();
     context.after(TICK_MS, { type: 'Tick' });
     goOn();
   };
 
-  const gatherView = (replyTo: ReplyTo<RunView>): void => {
-    const views = waves.map((wave) =>
-      // A wave that is being restarted has nothing to show; a look at the run must not disturb it.
-      context
-        .ask<WaveMessage, WaveView>(wave, (reply) => ({ type: 'GetWaveView', replyTo: reply }))
-        .catch(() => null),
-    );
+  const gatherView = (replyTo: ReplyTo<RunView>): void =>
     context.pipe(
-      Promise.all(views),
-      (ready) => ({ type: 'ViewReady', views: ready, replyTo }),
+      children.waveViews(),
+      (views) => ({ type: 'ViewReady', views, replyTo }),
       (error) => {
         throw error;
       },
     );
-  };
 
   const view = (views: readonly (WaveView | null)[]): RunView => ({
     phase: phase.type === 'superseded' ? 'ended' : phase.type,
@@ -362,7 +317,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
   });
 
   context.after(WARM_UP_MS, { type: 'WarmUpOver' });
-  for (const worker of held.workers.values()) context.tell(worker, notice());
+  for (const worker of held.workers.values()) notices.tell(worker);
   if (held.ending !== null) drain(held.ending);
   else if (life.wanted === 'run' && log.record.isPaused) resume();
   else heed(life.wanted);
@@ -409,7 +364,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
         case 'Tick':
           return tick();
         case 'QueueLost':
-          return publish(unheld());
+          return fillQueue(unheld());
         case 'CommitterEnded':
           // Every other failure escalates and restarts this actor.
           if (isDlgforgeError(message.terminated.error, 'stale_epoch')) supersede(message.terminated.error);
