@@ -1,0 +1,104 @@
+/** `cluster start`, `up` and `down` as a person calls them: real nodes, a real NATS server and a real Postgres. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { readAddress } from '../../src/bootstrap/cluster/address-file.ts';
+import { runningNode } from '../../src/bootstrap/cluster/node-file.ts';
+import { isPidAlive } from '../../src/store/process-identity.ts';
+import { type Finished, LAUNCHER, ROOT } from '../support/cli-project.ts';
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'dlgforge-start-'));
+});
+afterEach(async () => {
+  const { stderr } = await dlgforge('cluster stop --all');
+  await rm(folder, { recursive: true });
+  expect(stderr).not.toContain('mistake in dlgforge');
+});
+
+const home = (): string => join(folder, 'clusters');
+
+/** Runs a line of a shell in which `dlgforge` is ours. */
+async function shell(line: string): Promise<Finished> {
+  const child = spawn('sh', ['-c', `dlgforge() { "${process.execPath}" "${LAUNCHER}" "$@"; }\n${line}`], {
+    cwd: folder,
+    env: { PATH: process.env['PATH'], HOME: folder, DLGFORGE_CLUSTER_DIR: home() },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  // Not `exit`: a node in the background that held the streams open would hang whoever reads them, as here.
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+  return { code, signal, stdout, stderr };
+}
+const dlgforge = (words: string): Promise<Finished> => shell(`dlgforge ${words}`);
+
+async function agents(): Promise<string[]> {
+  const { stdout, stderr, code } = await dlgforge('cluster status --json');
+  expect(code, stderr).toBe(0);
+  const { nodes } = JSON.parse(stdout) as { nodes: { node: string; kind: string }[] };
+  return nodes.filter(({ kind }) => kind === 'agent').map(({ node }) => node);
+}
+
+describe('the first node', () => {
+  test('prints the line with which others join; both of its forms work as printed', async () => {
+    const head = await dlgforge('cluster start --head --state-dir head');
+    expect(head.code, head.stderr).toBe(0);
+    const lines = head.stdout.split('\n').map((line) => line.trim());
+    const line = lines.find((text) => text.startsWith('DLGFORGE_NATS_TOKEN=')) ?? 'no join line';
+    const withToken = lines.find((text) => text.includes('--token')) ?? 'no line with --token';
+    for (const [index, joining] of [line, withToken].entries()) {
+      const joined = await shell(`${joining} --state-dir n${index}`);
+      expect(joined.code, joined.stderr).toBe(0);
+    }
+    expect(await agents()).toHaveLength(3);
+
+    const address = await readAddress(home(), 'dlgforge');
+    expect(address?.headPid).toBe((await runningNode(join(folder, 'head')))?.pid);
+    const token = address?.token ?? 'no token';
+    const logs = await Promise.all(
+      ['head', 'n0', 'n1'].map((node) => readFile(join(folder, node, 'logs', 'node.log'), 'utf8')),
+    );
+    expect(logs.join('')).not.toContain(token);
+    for (const node of ['head', 'n0', 'n1']) {
+      const pid = (await runningNode(join(folder, node)))?.pid ?? 0;
+      expect(await readFile(`/proc/${pid}/cmdline`, 'utf8'), 'I8: no process shows it').not.toContain(token);
+    }
+  });
+
+  test('is stopped with its servers, and the address file goes with it', async () => {
+    expect((await dlgforge('cluster start --head --state-dir head')).code).toBe(0);
+    const pid = (await runningNode(join(folder, 'head')))?.pid ?? 0;
+    const stopped = await dlgforge('cluster stop --all');
+    expect(stopped.code, stopped.stderr).toBe(0);
+    await expect.poll(() => isPidAlive(pid), { timeout: 10_000 }).toBe(false);
+    expect(await readAddress(home(), 'dlgforge')).toBeNull();
+    const status = await dlgforge('cluster status');
+    expect(status.code).toBe(1);
+  });
+});
+
+test('cluster/cluster.yaml: three nodes are up, up changes nothing, down stops them', async () => {
+  await cp(join(ROOT, 'cluster', 'cluster.yaml'), join(folder, 'cluster.yaml'));
+  const first = await dlgforge('cluster up cluster.yaml --json');
+  expect(first.code, first.stderr).toBe(0);
+  const { nodes } = JSON.parse(first.stdout) as { nodes: { outcome: string; node: string; pid: number }[] };
+  expect(nodes.map(({ outcome }) => outcome)).toEqual(['started', 'started', 'started']);
+  expect((await agents()).toSorted()).toEqual(nodes.map(({ node }) => node).toSorted());
+
+  const again = await dlgforge('cluster up cluster.yaml');
+  expect(again.code, again.stderr).toBe(0);
+  expect(again.stderr.match(/runs already/g)).toHaveLength(3);
+
+  const down = await dlgforge('cluster down cluster.yaml');
+  expect(down.code, down.stderr).toBe(0);
+  expect(nodes.map(({ pid }) => isPidAlive(pid))).toEqual([false, false, false]);
+  const twice = await dlgforge('cluster down cluster.yaml');
+  expect(twice.stderr.match(/was not running/g)).toHaveLength(3);
+});
