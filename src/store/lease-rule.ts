@@ -1,8 +1,9 @@
-import { CLUSTER_HOST, type HolderInfo } from '../ports/store.ts';
+import type { HolderInfo } from '../ports/store.ts';
 
 /**
  * When a lease may be taken over. On the holder's own host its process can be looked at, and the nodes of a
- * cluster watch each other; of any other holder only the silence can be judged.
+ * cluster, which share a host name of their own, watch each other; of any other holder only the silence can
+ * be judged.
  */
 export function holderIsDead(
   holder: HolderInfo,
@@ -11,6 +12,5 @@ export function holderIsDead(
   ttlMs: number,
   isAlive: (holder: HolderInfo) => boolean,
 ): boolean {
-  const isKnown = holder.host === asker.host || holder.host === CLUSTER_HOST;
-  return isKnown ? !isAlive(holder) : silentMs > ttlMs;
+  return holder.host === asker.host ? !isAlive(holder) : silentMs > ttlMs;
 }

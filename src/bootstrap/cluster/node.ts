@@ -50,6 +50,8 @@ export interface RunningNode {
 }
 
 const STATUS_MS = 2_000;
+/** Appends travel in groups: more connections of a worker would do nothing. */
+const WORKER_POOL_MAX = 6;
 /** Workers of an idle node cost memory; starting them anew takes half a second. */
 const IDLE_WORKERS_MS = 60_000;
 const IDLE_NODE_MS = 3_000;
@@ -74,7 +76,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       parent: node.name,
       address,
       labels,
-      limits: options.limits,
+      limits: { ...options.limits, poolMax: Math.min(options.limits.poolMax ?? WORKER_POOL_MAX, WORKER_POOL_MAX) },
       runtimeDir: options.runtimeDir ?? null,
       logsDir: options.logsDir,
       cacheDir: options.cacheDir,
