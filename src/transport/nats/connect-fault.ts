@@ -40,7 +40,7 @@ function explanation(shown: string, error: unknown): string {
   if (/ENOTFOUND|EAI_AGAIN/.test(`${code} ${why}`))
     return `the host name of NATS at ${shown} is not known here; correct the URL`;
   if (/TIMEOUT|ETIMEDOUT|EHOSTUNREACH/.test(`${code} ${why}`))
-    return `NATS at ${shown} does not answer; check that the server is up and that no firewall is between`;
+    return `NATS at ${shown} does not answer; check that the server is up, that no firewall is between and, with TLS, whether it wants a client certificate`;
   if (NOT_SPOKEN.test(why)) return `what listens at ${shown} is no NATS server (${why}); correct the URL`;
   return `NATS at ${shown} cannot be used: ${why}`;
 }

@@ -193,8 +193,8 @@ export class NatsEndpoint implements TransportEndpoint {
   /** Only the server speaks here, and only to say that nobody received a batch. */
   #cameBack(message: Msg): void {
     const node = readBack(message.subject)?.to;
-    if (message.headers?.code !== NOBODY_THERE || node === undefined || this.#doubted.has(node)) return;
-    if (this.#gone.has(node) || this.#wire.restoredForMs <= OTHERS_RETURN_MS) return;
+    if (message.headers?.code !== NOBODY_THERE || node === undefined) return;
+    if (this.#doubted.has(node) || this.#gone.has(node)) return;
     const timer = setTimeout(() => void this.#lookAgain(node), CONFIRM_LOSS_MS);
     this.#doubted.set(node, timer);
   }

@@ -154,6 +154,8 @@ class ObjectBlobs implements BlobStore {
 
   async #explained<T>(verb: string, name: string, act: () => Promise<T>): Promise<T> {
     try {
+      // Without a connection every request would only wait for its end.
+      if (!this.#wire.isConnected) throw new Error('the connection is lost');
       return await act();
     } catch (error) {
       if (error instanceof DlgforgeError) throw error;

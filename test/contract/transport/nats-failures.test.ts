@@ -182,6 +182,16 @@ describe('nodes on a NATS server', () => {
     expect(a.lost).toEqual([]);
   });
 
+  test('a node that was declared lost by mistake is there again when a message of it arrives', async () => {
+    const [a, b] = [await start('a'), await start('b')];
+    a.endpoint.declareLost('b');
+    a.endpoint.send('b', tell('a', 'not sent'));
+    b.endpoint.send('a', tell('b', 'I live'));
+    await expect.poll(() => a.received.map(({ body }) => body), SOON).toEqual(['I live']);
+    a.endpoint.send('b', tell('a', 'good'));
+    await expect.poll(() => b.received.map(({ body }) => body), SOON).toEqual(['good']);
+  });
+
   test('a server that restarts makes nobody believe that the others are gone', async () => {
     const [a, b] = [await start('a'), await start('b')];
     await server.kill();

@@ -80,6 +80,14 @@ test('what waited too long for the server is dropped when it is back', async () 
   restore();
   expect(published).toEqual(['["new"]']);
   expect(outbox.dropped).toBe(1);
+  isConnected = false;
+  outbox.add('b', '"newer"');
+  await turn();
+  vi.advanceTimersByTime(6_000);
+  isConnected = true;
+  restore();
+  expect(published).toEqual(['["new"]']);
+  expect(outbox.dropped).toBe(2);
 });
 
 test('a server that takes nothing makes the outbox drop, not grow', async () => {
