@@ -2,19 +2,17 @@
  * `dlgforge run` in one process: prepare (`prepare-run.ts`), generate (`generation.ts`), report. Each step
  * undoes what the ones before it started when it fails.
  */
-import type { Strategy } from '../actors/endpoint-router/choose.ts';
 import type { RunEnd } from '../actors/messages.ts';
 import { samplesPerLanguage } from '../config/roles.ts';
-import { createPlanner } from '../dialogue/planner.ts';
-import { preparePrompts } from '../dialogue/prompts.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { DlgforgeError, messageOf } from '../kernel/errors.ts';
-import { dialogueSettings, inputsBase, languageSources } from './dialogue-settings.ts';
+import { dialogueContext, inputsBase } from './dialogue-settings.ts';
 import { type Generation, startGeneration } from './generation.ts';
 import { type PreparedRun, prepareRun } from './prepare-run.ts';
 import type { Project } from './project.ts';
 import type { RunOptions } from './run-options.ts';
 import { reportRun, type RunReport } from './run-report.ts';
+import { runSettings } from './run-settings.ts';
 
 export type { RunObserver, RunOptions, RunStart, RunView } from './run-options.ts';
 
@@ -128,47 +126,26 @@ async function untilEnd(
 
 function generate({ project, assets, knowledge, run, ...parts }: PreparedRun): Generation {
   const { config, logger } = project;
-  const settings = dialogueSettings(config, assets, {
-    id: run.record.id,
-    ordinal: run.record.ordinal,
-    memory: run.plan.memory,
-  });
-  const sources = languageSources(config, knowledge.retriever.info.documents, assets.seeds, run.plan.memory);
-  const prompts = preparePrompts(assets.prompts, {
-    judgeReasons: config.judge.reasons,
-    topK: settings.topK,
-    question: settings.question,
-  });
+  const { id, ordinal } = run.record;
   return startGeneration({
+    ...runSettings(config),
     store: parts.store,
     datasetId: parts.dataset.id,
-    runId: run.record.id,
+    runId: id,
     lease: parts.lease,
-    dialogue: { settings, planner: createPlanner(settings, sources), prompts },
+    dialogue: dialogueContext({
+      config,
+      assets,
+      documents: knowledge.retriever.info.documents,
+      run: { id, ordinal, memory: run.plan.memory },
+    }),
     inputs: inputsBase(config),
-    totalSamples: samplesPerLanguage(config),
     earlier: run.plan.earlier ?? [],
-    batchSize: config.run.batch_size,
-    consecutiveDropsMax: config.run.max_consecutive_drops,
     port: parts.backend.port,
-    strategy: config.llm.routing.strategy,
-    roleStrategies: roleStrategies(config),
     retriever: knowledge.retriever,
     webSearch: knowledge.webSearch,
     project: () => parts.files.catchUp(),
-    patienceMs: config.run.endpoint_patience_s * 1000,
-    shutdownGraceMs: config.run.shutdown_grace_s * 1000,
     clock: systemClock,
     logger,
   });
-}
-
-function roleStrategies(
-  config: Project['config'],
-): Partial<Record<'user' | 'assistant' | 'judge', Strategy>> {
-  const { user, assistant, judge } = config.llm.agents;
-  const entries = Object.entries({ user, assistant, judge }).filter(
-    ([, agent]) => agent.routing.strategy !== null,
-  );
-  return Object.fromEntries(entries.map(([role, agent]) => [role, agent.routing.strategy as Strategy]));
 }

@@ -9,15 +9,13 @@ import { type RestoredConfig, restoreConfig } from '../../config/restore.ts';
 import type { Config } from '../../config/schema.ts';
 import type { DialogueContext } from '../../dialogue/conversation.ts';
 import type { InputsBase } from '../../dialogue/conversation-record.ts';
-import { createPlanner } from '../../dialogue/planner.ts';
-import { preparePrompts } from '../../dialogue/prompts.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { DatasetId, RunId } from '../../kernel/ids.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { EndpointSpec, ModelPort } from '../../ports/model.ts';
 import type { WebSearch } from '../../ports/retriever.ts';
 import type { RunRecord, Store } from '../../ports/store.ts';
-import { dialogueSettings, inputsBase, languageSources } from '../dialogue-settings.ts';
+import { dialogueContext, inputsBase } from '../dialogue-settings.ts';
 import { endpointSpecs, nodePlan } from '../endpoint-plan.ts';
 import type { StoredPlan } from '../run-record.ts';
 import { type RunSettings, runSettings } from '../run-settings.ts';
@@ -75,26 +73,17 @@ export async function loadRunParts(options: RunPartsOptions): Promise<RunParts> 
     record,
     restored,
     config,
-    dialogue: dialogueOf(spec, record, plan, config),
+    dialogue: dialogueContext({
+      config,
+      assets: spec.assets,
+      documents: spec.knowledge.documents,
+      run: { id: record.id, ordinal: record.ordinal, memory: plan.memory },
+    }),
     inputs: inputsBase(config),
     earlier: plan.earlier ?? [],
     endpoints: endpointsOf(spec, restored, runId),
     lacks: restored.lacks.work,
   };
-}
-
-/** The same on every node, and in the process of a local run (I5). */
-function dialogueOf(spec: RunSpec, record: RunRecord, plan: StoredPlan, config: Config): DialogueContext {
-  const { assets, knowledge } = spec;
-  const { memory } = plan;
-  const settings = dialogueSettings(config, assets, { id: record.id, ordinal: record.ordinal, memory });
-  const sources = languageSources(config, knowledge.documents, assets.seeds, memory);
-  const prompts = preparePrompts(assets.prompts, {
-    judgeReasons: config.judge.reasons,
-    topK: settings.topK,
-    question: settings.question,
-  });
-  return { settings, planner: createPlanner(settings, sources), prompts };
 }
 
 /** Never connected to: a leader only needs names and limits. */

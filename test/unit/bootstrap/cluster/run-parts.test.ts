@@ -7,6 +7,7 @@ import {
   inputsBase,
   languageSources,
 } from '../../../../src/bootstrap/dialogue-settings.ts';
+import type { ModelRequest } from '../../../../src/dialogue/chat.ts';
 import { createPlanner } from '../../../../src/dialogue/planner.ts';
 import { runId } from '../../../../src/kernel/ids.ts';
 import { silentLogger } from '../../../../src/kernel/logger.ts';
@@ -116,6 +117,42 @@ describe('a worker', () => {
     } finally {
       await worker.close();
     }
+  });
+
+  test('I5: gets the same answer from its own rehearsal as another worker from its own', async () => {
+    const store = await storeWith(await submitted(`${REHEARSAL}personas: {enabled: false}`));
+    const request: ModelRequest = {
+      role: 'user',
+      messages: [{ role: 'user', content: 'Ask something about the tides of the northern bay.' }],
+      tools: [],
+      output: {
+        name: 'question',
+        schema: {
+          type: 'object',
+          properties: { question: { type: 'string' } },
+          required: ['question'],
+          additionalProperties: false,
+        },
+      },
+    };
+    const answers = await Promise.all(
+      [1, 2].map(async (before) => {
+        const worker = await openWorkerParts({ ...parts, store });
+        try {
+          const other = { ...request, messages: [{ role: 'user' as const, content: 'Something else.' }] };
+          for (let count = 0; count < before; count += 1)
+            await worker.port.attempt('rehearsal', other, AbortSignal.timeout(5_000));
+          return await worker.port.attempt('rehearsal', request, AbortSignal.timeout(5_000));
+        } finally {
+          await worker.close();
+        }
+      }),
+    );
+    const said = answers.map((outcome) =>
+      outcome.type === 'answered' ? outcome.answer.content : outcome.type,
+    );
+    expect(said[0]?.length).toBeGreaterThan(20);
+    expect(said[1]).toBe(said[0]);
   });
 
   test('without a key is opened too: it says what it lacks', async () => {
