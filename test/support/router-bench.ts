@@ -77,10 +77,6 @@ export class ModelServer {
     };
   }
 
-  perNode(): string[] {
-    return [...this.#ofNode].map(([node, open]) => `${node}:${open.size}`);
-  }
-
   /** The process has ended: its connections are closed. */
   closeAll(node: string): void {
     for (const close of this.#ofNode.get(node) ?? []) close();

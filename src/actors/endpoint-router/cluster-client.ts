@@ -7,11 +7,13 @@
  *    replaced is not used but handed back (I7): the new router was not told of it.
  * 2. A wish is asked for until it is granted, rejected or over, whichever router answers.
  * 3. A permit is given back until the router says that it has it.
+ * 4. A router is told what this node has out when it is new, and again every two seconds, because the two
+ *    may lose sight of each other for a moment.
  */
 import { delay } from '../../kernel/clock.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { Leader } from '../../ports/membership.ts';
-import type { ActorRef, ActorSystem, Messenger, ReplyTo } from '../runtime/types.ts';
+import type { ActorRef, ReplyTo } from '../runtime/types.ts';
 import type { EndpointStats, PermitOutcome } from './endpoint-state.ts';
 import { HeldPermits } from './held-permits.ts';
 import {
@@ -25,7 +27,6 @@ import { RouterLink, type RouterLinkOptions } from './router-link.ts';
 import { ADOPTED_MAX, type RouterMessage, type RouterReply } from './router-messages.ts';
 
 export interface ClusterRouterClientOptions extends RouterLinkOptions {
-  readonly messenger: Messenger & Pick<ActorSystem, 'watch'>;
   /** Unique in the cluster, also over restarts: the node's name. Tickets start with it. */
   readonly name: string;
   /** An actor of this process: when it ends, or its node is lost, the permits end. */
@@ -64,6 +65,8 @@ const again = (reason: string, pauseMs = 0, isEnded = false): Tried => ({
 /** A reply that is lost costs this long; asking again changes nothing at the router. */
 const TRY_MS = 5_000;
 const PAUSE_MS = 250;
+/** A router may have taken this node for lost, or the other way round, and given its permits up: it waits for this. */
+const REPORT_MS = 2_000;
 /** The router says itself that a wish is over, and why; this is for when it cannot. */
 const REPLY_MARGIN_MS = 2_000;
 
@@ -72,16 +75,17 @@ class Client implements ClusterRouterClient {
   readonly #link: RouterLink;
   readonly #held: HeldPermits;
   #tickets = 0;
-  /** Of the router that is being told what is held here. */
-  #reporting: { readonly epoch: number; isVoid: boolean } | null = null;
-  #unwatch: (() => void) | null = null;
+  /** Epoch of the router that is being told what is held here. */
+  #reportedTo: number | null = null;
+  #cancelReport: () => void = () => undefined;
 
   constructor(options: ClusterRouterClientOptions) {
     this.#options = options;
     this.#link = new RouterLink(options);
     this.#held = new HeldPermits(this.#link, options.clock, options.inContact);
-    this.#link.onMoved((leader) => this.#attend(leader));
+    this.#link.onMoved((leader) => void this.#report(leader));
     this.#link.findLeader();
+    this.#reportAgain();
   }
 
   forRun(runId: string): EndpointRouter {
@@ -95,7 +99,7 @@ class Client implements ClusterRouterClient {
   }
 
   close(): void {
-    this.#unwatch?.();
+    this.#cancelReport();
     this.#held.close();
     this.#link.close();
   }
@@ -192,33 +196,20 @@ class Client implements ClusterRouterClient {
     void this.#link.deliver((replyTo) => ({ type: 'Cancel', ticket, replyTo }));
   }
 
-  /**
-   * Tells a router what this node has out: a new one, and one that took this node for lost, or was taken for
-   * lost here. The watch ends then, at both ends, and the router has given the permits up.
-   */
-  #attend(leader: Leader): void {
-    this.#unwatch?.();
-    this.#unwatch = this.#options.messenger.watch(this.#link.routerOf(leader), () => {
-      this.#unwatch = this.#link.onBeat(() => {
-        if (this.#link.findLeader()?.epoch === leader.epoch) this.#attend(leader);
-      });
+  #reportAgain(): void {
+    this.#cancelReport = this.#options.clock.schedule(REPORT_MS, () => {
+      const leader = this.#link.findLeader();
+      if (leader !== null) void this.#report(leader);
+      this.#reportAgain();
     });
-    void this.#report(leader);
   }
 
-  /** Again, when something was void while it was told. */
+  /** Tells a router what this node has out. */
   async #report(leader: Leader): Promise<void> {
-    if (this.#reporting?.epoch === leader.epoch) {
-      this.#reporting.isVoid = true;
-      return;
-    }
-    const reporting = { epoch: leader.epoch, isVoid: false };
-    this.#reporting = reporting;
-    do {
-      reporting.isVoid = false;
-      await this.#tellHeld(leader);
-    } while (reporting.isVoid && this.#reporting === reporting);
-    if (this.#reporting === reporting) this.#reporting = null;
+    if (this.#reportedTo === leader.epoch) return;
+    this.#reportedTo = leader.epoch;
+    await this.#tellHeld(leader);
+    if (this.#reportedTo === leader.epoch) this.#reportedTo = null;
   }
 
   /** In parts, each as it is when it is sent. */

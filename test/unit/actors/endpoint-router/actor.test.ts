@@ -1,9 +1,14 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { createRouterClient, endpointRouter } from '../../../../src/actors/endpoint-router/actor.ts';
-import { decodeRouterMessage } from '../../../../src/actors/endpoint-router/router-messages.ts';
+import type { EndpointStats } from '../../../../src/actors/endpoint-router/endpoint-state.ts';
+import {
+  decodeRouterMessage,
+  type RouterMessage,
+  type RouterReply,
+} from '../../../../src/actors/endpoint-router/router-messages.ts';
 import type { PermitWish } from '../../../../src/actors/endpoint-router/router.ts';
 import { createActorSystem } from '../../../../src/actors/runtime/actor-system.ts';
-import type { ActorDefinition, ActorSystem } from '../../../../src/actors/runtime/types.ts';
+import type { ActorDefinition, ActorSystem, ReplyTo } from '../../../../src/actors/runtime/types.ts';
 import { ROLES } from '../../../../src/dialogue/chat.ts';
 import { silentLogger } from '../../../../src/kernel/logger.ts';
 import { never } from '../../llm/fixtures.ts';
@@ -92,6 +97,42 @@ test('a router that does not exist is an outcome, not an exception', async () =>
     type: 'rejected',
     rejection: { type: 'unreachable' },
   });
+});
+
+test('what was meant for another router is neither granted nor adopted', async () => {
+  const { system, router } = startRouter(1);
+  const asked = system.ask(
+    router,
+    (replyTo: ReplyTo<RouterReply>): RouterMessage => ({
+      type: 'Acquire',
+      ticket: 't',
+      runId: 'R',
+      wish,
+      holder: null,
+      epoch: 7,
+      replyTo,
+    }),
+  );
+  expect(await asked).toEqual({ type: 'moved' });
+  const reported = system.ask(
+    router,
+    (replyTo: ReplyTo<'done'>): RouterMessage => ({
+      type: 'AdoptPermits',
+      node: 'b',
+      holder: { node: 'b', path: 'h', incarnation: 1 },
+      permits: [{ ticket: 'u', runId: 'R', endpoint: 'one', identity: 'one', role: 'user', leaseMs: 1_000 }],
+      isComplete: true,
+      epoch: 7,
+      replyTo,
+    }),
+    { timeoutMs: 50 },
+  );
+  await expect(reported).rejects.toMatchObject({ code: 'timeout' });
+  const stats = (replyTo: ReplyTo<readonly EndpointStats[]>): RouterMessage => ({
+    type: 'GetStats',
+    replyTo,
+  });
+  expect(await system.ask(router, stats)).toMatchObject([{ inFlight: 0, waiting: 0 }]);
 });
 
 test('I10 what comes over the wire is checked at the door', () => {
