@@ -5,6 +5,7 @@
  */
 import type { Role } from '../../dialogue/chat.ts';
 import type { EndpointSpec } from '../../ports/model.ts';
+import type { Affinity } from './affinity.ts';
 import { choose, type Strategy } from './choose.ts';
 import { type EndpointRegistry, identityOf } from './endpoint-registry.ts';
 import type { EndpointState } from './endpoint-state.ts';
@@ -31,8 +32,6 @@ export interface Match {
   readonly ticket: Ticket;
   readonly endpoint: RunEndpoint;
 }
-
-export type Previous = (request: PermitRequest) => RunEndpoint | null;
 
 export class PoolRun {
   readonly runId: string;
@@ -113,12 +112,12 @@ export class PoolRun {
   }
 
   /** Of the first in each role's queue, the first of all for which an endpoint has room. */
-  next(previous: Previous, nowMs: number): Match | null {
+  next(affinity: Affinity, nowMs: number): Match | null {
     let best: Match | null = null;
     for (const queue of this.#queues.values()) {
       const ticket = queue.peek();
       if (ticket === undefined || (best !== null && !goesFirst(ticket, best.ticket))) continue;
-      const endpoint = this.#choose(ticket.request, previous, nowMs);
+      const endpoint = this.#choose(ticket.request, affinity, nowMs);
       if (endpoint !== null) best = { ticket, endpoint };
     }
     return best;
@@ -178,10 +177,10 @@ export class PoolRun {
     return queue;
   }
 
-  #choose(request: PermitRequest, previous: Previous, nowMs: number): RunEndpoint | null {
+  #choose(request: PermitRequest, affinity: Affinity, nowMs: number): RunEndpoint | null {
     const { role, avoid } = request;
     const strategy = this.#strategies.roles[role] ?? this.#strategies.strategy;
-    const before = strategy === 'prefix_affinity' ? previous(request) : null;
+    const before = strategy === 'prefix_affinity' ? affinity.get(request) : null;
     return choose(this.#endpoints.values(), { role, avoid, previous: before }, strategy, nowMs);
   }
 }

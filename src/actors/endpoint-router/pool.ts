@@ -1,5 +1,6 @@
 import { type Role, ROLES } from '../../dialogue/chat.ts';
 import type { EndpointSpec } from '../../ports/model.ts';
+import { Affinity } from './affinity.ts';
 import { EndedTickets } from './ended-tickets.ts';
 import { EndpointRegistry } from './endpoint-registry.ts';
 import type { EndpointStats, PermitOutcome } from './endpoint-state.ts';
@@ -13,7 +14,7 @@ import {
   type Rejection,
   type RunRegistration,
 } from './permits.ts';
-import { type Match, PoolRun, type Previous, type Ticket, type Timer } from './pool-run.ts';
+import { type Match, PoolRun, type Ticket, type Timer } from './pool-run.ts';
 import type { RunEndpoint } from './run-endpoint.ts';
 
 /**
@@ -28,7 +29,7 @@ import type { RunEndpoint } from './run-endpoint.ts';
  * 3. The run that has been granted nothing for longest goes first, of those that an endpoint can serve;
  *    within a run the smallest priority, then the oldest.
  * 4. Everything is bounded: the runs and their endpoints, a run's queue by `queueCapacity`, a permit by its
- *    lease, a wait by its deadline, the memory of conversations by `AFFINITY_CAPACITY` (I9).
+ *    lease, a wait by its deadline, what is remembered by `Affinity` and `EndedTickets` (I9).
  */
 export interface PoolOptions {
   /** Runs that are there from the start. */
@@ -40,7 +41,6 @@ export interface PoolOptions {
 }
 
 const QUEUE_CAPACITY = 100_000;
-const AFFINITY_CAPACITY = 100_000;
 const RUNS_MAX = 1_000;
 const REGISTRATION_MS = 60_000;
 /** While nothing may be granted, it is asked again after this. */
@@ -56,9 +56,7 @@ export class Pool {
   readonly #timers = new Heap<Timer>((a, b) => a.atMs < b.atMs);
   readonly #tickets = new Map<string, Ticket>();
   readonly #ended = new EndedTickets();
-  /** The endpoint that served a conversation's role last; the one not used for longest is forgotten. */
-  readonly #served = new Map<string, RunEndpoint>();
-  readonly #previous: Previous = (request) => this.#served.get(affinityKey(request)) ?? null;
+  readonly #affinity = new Affinity();
   #waiting = 0;
   #orders = 0;
   #grants = 0;
@@ -281,7 +279,7 @@ export class Pool {
     // Most decisions end here: what came back has been given out, and the rest is full.
     if (this.#waiting === 0 || !this.#registry.hasRoom(nowMs)) return null;
     for (const run of this.#runs.values()) {
-      const match = run.waiting === 0 ? null : run.next(this.#previous, nowMs);
+      const match = run.waiting === 0 ? null : run.next(this.#affinity, nowMs);
       if (match !== null) return { run, match };
     }
     return null;
@@ -296,20 +294,10 @@ export class Pool {
     ticket.permit = { endpoint: name, state: endpoint.state, grant: this.#grants };
     this.#timers.remove(ticket.timer);
     ticket.timer = this.#timers.push({ atMs: nowMs + request.leaseMs, ticket: request.ticket });
-    if (run.endpointCount > 1) this.#rememberServed(affinityKey(request), endpoint);
+    if (run.endpointCount > 1) this.#affinity.remember(request, endpoint);
     this.#runs.delete(run.runId);
     this.#runs.set(run.runId, run);
     return granted(request.ticket, name, endpoint.state.identity);
-  }
-
-  #rememberServed(key: string, endpoint: RunEndpoint): void {
-    this.#served.delete(key);
-    this.#served.set(key, endpoint);
-    if (this.#served.size <= AFFINITY_CAPACITY) return;
-    for (const oldest of this.#served.keys()) {
-      this.#served.delete(oldest);
-      break;
-    }
   }
 
   #release(name: string, outcome: PermitOutcome, nowMs: number): readonly Decision[] {
@@ -365,6 +353,3 @@ function waitingFor(run: PoolRun, users: ReadonlySet<RunEndpoint>): number {
   const used = [...run.endpoints].filter((endpoint) => users.has(endpoint));
   return used.reduce((sum, endpoint) => sum + run.waitingFor(endpoint), 0);
 }
-
-const affinityKey = ({ runId, role, conversation }: PermitRequest): string =>
-  `${role} ${runId} ${conversation}`;
