@@ -94,7 +94,8 @@ const fileSchema = z.strictObject({
   head: headSchema.optional(),
   address: natsUrls.optional(),
   nodes: z.array(nodeSchema).max(1_000).default([]),
-  start_timeout_s: z.number().positive().max(3_600).default(120),
+  // Longer than `cluster start` itself waits, which then stops what it started.
+  start_timeout_s: z.number().positive().max(3_600).default(130),
 });
 
 type FileContent = z.infer<typeof fileSchema>;

@@ -55,8 +55,7 @@ const POLL_MS = 25;
 export async function keepNatsServer(options: LocalNatsOptions): Promise<LocalNats> {
   await makePrivateFolder(options.folder);
   await stopLeftNats(options.folder);
-  const keeper = new NatsKeeper(options, await start(options, await options.port()));
-  return keeper;
+  return new NatsKeeper(options, await start(options, await options.port()));
 }
 
 class NatsKeeper implements LocalNats {
@@ -131,12 +130,18 @@ class NatsKeeper implements LocalNats {
 async function start(options: LocalNatsOptions, port: number): Promise<NatsServer> {
   const { program, folder, host, token, logFile, detached } = options;
   const server = await startNatsServer({ program, folder, host, port, token, logFile, detached });
-  const greeting = await greetingOf(reachable(host), server.port, 2_000);
-  if (greeting !== null) {
-    const content = { pid: server.pid, host, port: server.port, serverId: greeting.serverId };
-    await writeFile(noteFile(folder), JSON.stringify(content), { mode: 0o600 });
+  try {
+    const greeting = await greetingOf(reachable(host), server.port, 2_000);
+    if (greeting !== null) {
+      const content = { pid: server.pid, host, port: server.port, serverId: greeting.serverId };
+      await writeFile(noteFile(folder), JSON.stringify(content), { mode: 0o600 });
+    }
+    return server;
+  } catch (error) {
+    // Without its note the next head could not find it (N1).
+    await server.stop();
+    throw error;
   }
-  return server;
 }
 
 const noteFile = (folder: string): string => join(folder, 'server.json');

@@ -62,7 +62,7 @@ export interface Services {
   readonly joinLines: readonly string[];
   /** What listens beyond this machine, and behind what; empty for a cluster of this machine. */
   readonly opened: readonly string[];
-  /** Stops what was started here, in the reverse order. Idempotent. @throws DlgforgeError when something did not stop */
+  /** Stops what was started here, in the reverse order, all of it even if one fails. Idempotent. */
   stop(): Promise<void>;
 }
 
