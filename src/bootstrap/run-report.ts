@@ -58,6 +58,12 @@ export interface RunReport {
 /** Calls as this process, or the cluster, counts them; the store knows what was paid for. */
 export type CallFigures = CallStats & { readonly endpoints: readonly EndpointStats[] };
 
+/** A run that goes on without whoever submitted it. */
+export interface DetachedRun {
+  readonly status: 'detached';
+  readonly runId: string;
+}
+
 export interface ReportOptions {
   readonly project: Project;
   readonly store: Store;

@@ -11,16 +11,10 @@ import { type Generation, startGeneration } from './generation.ts';
 import { type PreparedRun, prepareRun } from './prepare-run.ts';
 import type { Project } from './project.ts';
 import type { RunOptions } from './run-options.ts';
-import { reportRun, type RunReport } from './run-report.ts';
+import { type DetachedRun, reportRun, type RunReport } from './run-report.ts';
 import { runSettings } from './run-settings.ts';
 
 export type { RunObserver, RunOptions, RunStart, RunView } from './run-options.ts';
-
-/** A run that goes on without whoever submitted it. */
-export interface DetachedRun {
-  readonly status: 'detached';
-  readonly runId: string;
-}
 
 /** Where the configuration says: in this process, or on a cluster. @throws DlgforgeError as the two do. */
 export async function runProject(project: Project, options: RunOptions): Promise<RunReport | DetachedRun> {

@@ -153,6 +153,13 @@ function say({ logger }: Project, event: RunEvent | UnknownRunEvent): void {
       return;
     case 'CoordinatorStarted':
       return tell('info', `[run] led by ${event.node}`);
+    case 'WorkerJoined':
+      if (event.lacks.length > 0)
+        tell(
+          'warn',
+          `[run] worker ${event.worker} takes no conversations: it lacks ${event.lacks.join(', ')}`,
+        );
+      return;
     case 'WorkerLost':
       return tell(
         'warn',

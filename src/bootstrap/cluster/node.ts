@@ -76,7 +76,10 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       parent: node.name,
       address,
       labels,
-      limits: { ...options.limits, poolMax: Math.min(options.limits.poolMax ?? WORKER_POOL_MAX, WORKER_POOL_MAX) },
+      limits: {
+        ...options.limits,
+        poolMax: Math.min(options.limits.poolMax ?? WORKER_POOL_MAX, WORKER_POOL_MAX),
+      },
       runtimeDir: options.runtimeDir ?? null,
       logsDir: options.logsDir,
       cacheDir: options.cacheDir,

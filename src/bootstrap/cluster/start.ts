@@ -88,7 +88,8 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
   const services =
     flags.head === true ? await headServices(options, { namespace, home, environment, logger }) : null;
   if (services !== null) undo.defer(() => services.stop());
-  const address = services === null ? await addressOf(flags, environment) : addressOfServices(services, environment);
+  const address =
+    services === null ? await addressOf(flags, environment) : addressOfServices(services, environment);
   logger.redact(secretsIn(address));
   const metrics =
     flags.metricsPort === undefined ? null : openNodeMetrics({ version: BUILD, nodeKind: 'agent' });

@@ -4,34 +4,8 @@
  */
 import { processEnvironment } from '../../config/environment.ts';
 import { messageOf } from '../../kernel/errors.ts';
-import type { ClusterAddress } from './find-cluster.ts';
-import type { StoreLimits } from './join.ts';
-import { startWorker, type ClusterWorker } from './worker.ts';
-
-export type WorkerOrders =
-  | {
-      readonly type: 'join';
-      readonly name: string;
-      readonly parent: string;
-      readonly address: ClusterAddress;
-      readonly labels: Readonly<Record<string, string>>;
-      readonly limits: Partial<StoreLimits>;
-      readonly runtimeDir: string | null;
-      readonly logsDir: string;
-      readonly cacheDir: string;
-      /** Where `.env` files are looked for. */
-      readonly folder: string;
-      /** A configuration whose own keys count here; null: the environment alone. */
-      readonly configPath: string | null;
-      readonly command: string;
-      readonly metrics: boolean;
-    }
-  /** Give the conversations back, then end. */
-  | { readonly type: 'drain' };
-
-export type WorkerReport =
-  | { readonly type: 'joined' }
-  | { readonly type: 'failed'; readonly message: string };
+import { type ClusterWorker, startWorker } from './worker.ts';
+import type { WorkerOrders, WorkerReport } from './worker-orders.ts';
 
 const report = (message: WorkerReport): void => {
   process.send?.(message);

@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto';
 import { messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import { childModule } from './child-module.ts';
-import type { WorkerOrders, WorkerReport } from './worker-main.ts';
+import type { WorkerOrders, WorkerReport } from './worker-orders.ts';
 
 export interface WorkerPoolOptions {
   readonly parent: string;

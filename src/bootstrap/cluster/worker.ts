@@ -27,7 +27,7 @@ import { type RunKnowledge, openRunKnowledge } from './run-knowledge.ts';
 import { ROUTER } from './names.ts';
 import { openWorkerParts, type WorkerParts } from './run-parts.ts';
 import { secretsIn } from './find-cluster.ts';
-import type { WorkerOrders } from './worker-main.ts';
+import type { WorkerOrders } from './worker-orders.ts';
 
 export interface ClusterWorker {
   /** Gives the conversations back and leaves. */
