@@ -1,7 +1,7 @@
 /** The subjects and messages of an object store bucket; each call is one or a few requests with a deadline. */
 import { headers, type JetStreamClient, type JetStreamManager, type StoredMsg, StorageType } from 'nats';
 import { parsed } from './payload.ts';
-import type { Wire } from './wire.ts';
+import { type Wire, withReplicas } from './wire.ts';
 
 export const CHUNK_BYTES = 128 * 1024;
 const ANSWER_MS = 5_000;
@@ -46,7 +46,9 @@ export class BlobBucket {
 
   /** Makes the bucket when it is not there: a server may have come back with nothing. */
   async ensure(): Promise<void> {
-    await this.#client.views.os(this.#bucket, { storage: StorageType.File });
+    await withReplicas(this.#wire, (replicas) =>
+      this.#client.views.os(this.#bucket, { storage: StorageType.File, replicas }),
+    );
   }
 
   describe(name: string, id: string, size: number, chunks: number, digest: Buffer): BlobEntry {

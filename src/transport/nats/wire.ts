@@ -112,3 +112,18 @@ export async function saidAll(wire: Wire): Promise<void> {
   await Promise.race([flushed, timeout]);
   clearTimeout(timer);
 }
+
+const REPLICAS = 3;
+
+/** Makes something with three copies where the servers are a cluster, so that each of them may die; else with one. */
+export async function withReplicas(wire: Wire, make: (replicas: number) => Promise<unknown>): Promise<void> {
+  if (wire.nats.info?.cluster === undefined) return void (await make(1));
+  try {
+    await make(REPLICAS);
+  } catch (error) {
+    // A cluster of fewer servers has one copy, as a single server has.
+    const text = `[nats] ${wire.shown} keeps one copy instead of ${REPLICAS}: ${messageOf(error)}`;
+    wire.logger.log('debug', 'cluster', text);
+    await make(1);
+  }
+}

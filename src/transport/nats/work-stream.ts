@@ -15,7 +15,7 @@ import {
 } from 'nats';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { QueueCounts, WorkItem } from '../../ports/work-queue.ts';
-import type { Wire } from './wire.ts';
+import { type Wire, withReplicas } from './wire.ts';
 
 /** A request that got no answer by then is made again. */
 const ANSWER_MS = 2_000;
@@ -29,6 +29,8 @@ const WAITING_PULLS_MAX = 8_192;
 /** The item, or the subject, was not as expected. */
 const WRONG_LAST_SEQUENCE = 10_071;
 const NOT_FOUND = '404';
+/** No number: nobody answered. The others: not enabled on the server, or for the account. */
+const SWITCHED_OFF: ReadonlySet<number | undefined> = new Set([undefined, 10_039, 10_076]);
 
 export class WorkStream {
   readonly #wire: Wire;
@@ -146,7 +148,7 @@ export class WorkStream {
     return this.#once(this.#name, async () => {
       const isThere = await this.#manager.streams.info(this.#name).then(() => true, unlessMissing);
       if (isThere) return;
-      await this.#manager.streams.add({
+      const config = {
         name: this.#name,
         subjects: [this.#wire.subjects.work],
         retention: RetentionPolicy.Workqueue,
@@ -154,7 +156,10 @@ export class WorkStream {
         // A newer message of an item takes the place of the older one.
         max_msgs_per_subject: 1,
         discard: DiscardPolicy.Old,
-      });
+      };
+      await withReplicas(this.#wire, (num_replicas) =>
+        this.#manager.streams.add({ ...config, num_replicas }),
+      );
       this.#onMadeAnew();
     });
   }
@@ -209,11 +214,16 @@ function apiCode(error: unknown): number | undefined {
 
 /** Why streams cannot be used. */
 export function jetStreamFault(wire: Wire, error: unknown): DlgforgeError {
-  const code = error instanceof Error && 'code' in error ? error.code : null;
   const advice = 'start nats-server with -js, or with a jetstream block in its configuration';
-  const text =
-    code === '503'
-      ? `NATS at ${wire.shown} has no JetStream; ${advice}`
-      : `JetStream of NATS at ${wire.shown} cannot be used: ${messageOf(error)}; look into the server's log`;
-  return new DlgforgeError('transport', text, { retryable: code !== '503', cause: error });
+  const isOff = isSwitchedOff(error);
+  const text = isOff
+    ? `NATS at ${wire.shown} has no JetStream; ${advice}`
+    : `JetStream of NATS at ${wire.shown} cannot be used: ${messageOf(error)}; look into the server's log`;
+  return new DlgforgeError('transport', text, { retryable: !isOff, cause: error });
+}
+
+/** Nobody answers, or the answer is that; a cluster without a leader has the same code and another number. */
+function isSwitchedOff(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : null;
+  return code === '503' && SWITCHED_OFF.has(apiCode(error));
 }
