@@ -10,7 +10,6 @@ import { ErrorCode, type Msg, type Subscription } from 'nats';
 import { InvariantError, messageOf } from '../../kernel/errors.ts';
 import type { Envelope, TransportEndpoint } from '../../ports/transport.ts';
 import { Assembly } from './assembly.ts';
-import type { NatsTransportStats } from './nats-transport.ts';
 import { Outbox } from './outbox.ts';
 import { ARRIVAL_BYTES_MAX, encode, parsed, readPayload } from './payload.ts';
 import { Refusals } from './refusals.ts';
@@ -47,6 +46,18 @@ interface Announcement {
   /** Absent when it leaves. */
   readonly body?: unknown;
   readonly leaves?: true;
+}
+
+export interface NatsTransportStats {
+  /** Envelopes handed over for sending. */
+  readonly sent: number;
+  /** Publishes that carried them. */
+  readonly publishes: number;
+  readonly received: number;
+  /** Envelopes and broadcasts that were given up, because the server was away for too long or took nothing. */
+  readonly dropped: number;
+  /** Arrivals that were malformed or too big. */
+  readonly refused: number;
 }
 
 export class NatsEndpoint implements TransportEndpoint {

@@ -7,20 +7,8 @@
  */
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { Transport, TransportEndpoint } from '../../ports/transport.ts';
-import { NatsEndpoint, probe } from './nats-endpoint.ts';
+import { NatsEndpoint, type NatsTransportStats, probe } from './nats-endpoint.ts';
 import type { Wire } from './wire.ts';
-
-export interface NatsTransportStats {
-  /** Envelopes handed over for sending. */
-  readonly sent: number;
-  /** Publishes that carried them. */
-  readonly publishes: number;
-  readonly received: number;
-  /** Envelopes and broadcasts that were given up, because the server was away for too long or took nothing. */
-  readonly dropped: number;
-  /** Arrivals that were malformed or too big. */
-  readonly refused: number;
-}
 
 /** An own process of that name would have answered in a fraction of this. */
 const NAME_PROBE_MS = 1_000;
