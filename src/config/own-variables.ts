@@ -10,4 +10,8 @@ export const OWN_VARIABLES = [
     meaning:
       'The program that `dlgforge cluster start --head` starts when no NATS URL is given. Default: `nats-server` on the `PATH`.',
   },
+  {
+    name: 'DLGFORGE_NATS_NKEY',
+    meaning: 'File with the nkey seed that this process shows to NATS, where the server asks for one.',
+  },
 ] as const;

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { Environment } from '../../config/environment.ts';
-import { childModule } from './child-module.ts';
+import { childModule, withCompileCache } from './child-module.ts';
 
 export interface DaemonOptions {
   /** Arguments of `dlgforge cluster start`; secrets are not among them. */
@@ -45,7 +45,7 @@ export async function startDaemon(
   const child = spawn(
     process.execPath,
     [childModule('../../cli/main', import.meta.url), 'cluster', 'start', ...args, '--block'],
-    { cwd: folder, env: environment, detached: true, stdio: ['ignore', file, file, 'ipc'] },
+    { cwd: folder, env: withCompileCache(environment), detached: true, stdio: ['ignore', file, file, 'ipc'] },
   );
   closeSync(file);
   const { promise, resolve, reject } = Promise.withResolvers<ReadyMessage>();

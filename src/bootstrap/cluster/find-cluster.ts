@@ -1,4 +1,5 @@
 /** Which cluster a command or a run means: flags, then configuration and environment, then the address file. */
+import { resolve } from 'node:path';
 import { readSecret } from '../../config/credentials.ts';
 import type { Environment } from '../../config/environment.ts';
 import { type TlsFiles, tlsFilesOfNode } from '../../config/nats-tls.ts';
@@ -12,6 +13,8 @@ export interface ClusterAddress {
   readonly natsUrls: readonly string[];
   readonly natsToken: string | null;
   readonly tls: TlsFiles | null;
+  /** File with an nkey seed. */
+  readonly nkeySeedFile: string | null;
   readonly postgres:
     | { readonly type: 'dsn'; readonly dsn: string }
     | { readonly type: 'embedded'; readonly stateDir: string };
@@ -56,6 +59,7 @@ export async function findCluster(wanted: Wanted): Promise<ClusterAddress | null
     natsUrls,
     natsToken: wanted.natsToken ?? same?.token ?? null,
     tls: wanted.tls,
+    nkeySeedFile: nkeySeedFileOf(wanted.environment),
     postgres,
   };
 }
@@ -103,14 +107,21 @@ async function answers({ natsUrl }: AddressFile): Promise<boolean> {
   return (await Promise.all(greetings)).some((greeting) => greeting !== null);
 }
 
-function fromFile(file: AddressFile, { natsToken, dsn, tls }: Wanted): ClusterAddress {
+function fromFile(file: AddressFile, { natsToken, dsn, tls, environment }: Wanted): ClusterAddress {
   return {
     namespace: file.namespace,
     natsUrls: urlsOf(file.natsUrl),
     natsToken: natsToken ?? file.token,
     tls,
+    nkeySeedFile: nkeySeedFileOf(environment),
     postgres: dsn !== null ? { type: 'dsn', dsn } : file.postgres,
   };
+}
+
+/** Absolute; null when none is named. */
+export function nkeySeedFileOf(environment: Environment): string | null {
+  const path = environment['DLGFORGE_NATS_NKEY']?.trim() ?? '';
+  return path === '' ? null : resolve(path);
 }
 
 const urlsOf = (text: string): string[] =>

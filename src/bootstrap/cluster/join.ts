@@ -106,6 +106,7 @@ export async function joinCluster(options: JoinOptions): Promise<ClusterNode> {
     urls: address.natsUrls,
     ...(address.natsToken === null ? {} : { token: address.natsToken }),
     ...(address.tls === null ? {} : { tls: address.tls }),
+    ...(address.nkeySeedFile === null ? {} : { nkeySeedFile: address.nkeySeedFile }),
     name: `dlgforge ${name}`,
     namespace: address.namespace,
     logger,

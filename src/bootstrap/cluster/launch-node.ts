@@ -10,7 +10,6 @@ import { nodeEnvironment } from '../../config/dotenv.ts';
 import type { Environment } from '../../config/environment.ts';
 import { fromWorkingDir } from '../../config/paths.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
-import { freshHexId } from '../../kernel/ids.ts';
 import { redactor } from '../../kernel/redact.ts';
 import { addressFile, clusterHome, readAddress } from './address-file.ts';
 import { isNodeAlive, type NodeFile, removeNodeFile, runningNode } from './node-file.ts';
@@ -115,8 +114,7 @@ async function runStart(request: LaunchRequest, context: LaunchContext, stateDir
     '--namespace',
     namespace,
     '--name',
-    // New with every start, as the names of nodes are.
-    `${name}-${freshHexId().slice(0, 4)}`,
+    name,
     '--state-dir',
     stateDir,
   ];

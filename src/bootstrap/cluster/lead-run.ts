@@ -62,6 +62,7 @@ export async function leadRun({ node, environment, runId, lease }: LeadRunOption
         end.type === 'failed' ? end.trouble.message : null,
       );
       queue.drop(runId);
+      registration.end();
       ended.resolve('done');
     } catch (error) {
       ended.resolve(error instanceof DlgforgeError && error.code === 'stale_epoch' ? 'lost' : asError(error));
@@ -80,8 +81,15 @@ export async function leadRun({ node, environment, runId, lease }: LeadRunOption
 const statusOf = (end: RunEnd): RunStatus => end.type;
 const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(messageOf(error)));
 
+interface Registration {
+  /** Others lead the run now, and register it. */
+  stop(): void;
+  /** The run is over. */
+  end(): void;
+}
+
 /** Tells the router, whichever node runs it, what endpoints the run may use. */
-function keepRegistered({ system, membership }: ClusterNode, parts: RunParts): { stop(): void } {
+function keepRegistered({ system, membership }: ClusterNode, parts: RunParts): Registration {
   const { runId, endpoints, strategy, roleStrategies } = parts;
   const tell = (message: RouterMessage): void => {
     const leader = membership.leaderOf(ROUTER);
@@ -93,10 +101,15 @@ function keepRegistered({ system, membership }: ClusterNode, parts: RunParts): {
   const end = membership.onChange((change) => {
     if (change.type === 'leads') register();
   });
+  const stop = (): void => {
+    clearInterval(timer);
+    end();
+  };
   return {
-    stop() {
-      clearInterval(timer);
-      end();
+    stop,
+    end() {
+      stop();
+      tell({ type: 'UnregisterRun', runId });
     },
   };
 }

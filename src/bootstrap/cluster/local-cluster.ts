@@ -50,6 +50,7 @@ export async function startLocalCluster(project: Project, observer: RunObserver)
     natsUrls: file.natsUrl.split(','),
     natsToken: file.token,
     tls: null,
+    nkeySeedFile: null,
     postgres: file.postgres,
   };
 }

@@ -88,6 +88,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       command: options.command,
       metrics: options.metrics?.isOn ?? false,
     },
+    environment: options.environment,
     logger,
     onEnd: (worker) => node.membership.declareLost(worker),
   });

@@ -5,6 +5,7 @@ import { nodeEnvironment } from '../../config/dotenv.ts';
 import type { Environment } from '../../config/environment.ts';
 import { tlsFilesOfNode } from '../../config/nats-tls.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
+import { freshHexId } from '../../kernel/ids.ts';
 import type { FileLogger } from '../../kernel/file-logger.ts';
 import { openNodeLogger } from '../metrics/node-logger.ts';
 import { openNodeMetrics } from '../metrics/node-metrics.ts';
@@ -14,6 +15,7 @@ import {
   type ClusterAddress,
   DEFAULT_NAMESPACE,
   findCluster,
+  nkeySeedFileOf,
   secretsIn,
   wantedFromFlags,
 } from './find-cluster.ts';
@@ -77,7 +79,8 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
   const environment = nodeEnvironment(options.environment, options.folder);
   const namespace = flags.namespace ?? DEFAULT_NAMESPACE;
   const home = flags.home ?? clusterHome(environment);
-  const name = flags.name ?? freshNodeName();
+  // New in every process, also under a name that a person gave.
+  const name = flags.name === undefined ? freshNodeName() : `${flags.name}-${freshHexId().slice(0, 4)}`;
   const stateDir = flags.stateDir ?? join(namespaceFolder(home, namespace), 'nodes', name);
   const logsDir =
     flags.stateDir === undefined ? join(namespaceFolder(home, namespace), 'logs') : join(stateDir, 'logs');
@@ -197,6 +200,7 @@ function addressOfServices({ address }: Services, environment: Environment): Clu
     natsUrls: address.natsUrl.split(','),
     natsToken: address.token,
     tls: isTls ? tlsFilesOfNode(environment, process.cwd()) : null,
+    nkeySeedFile: nkeySeedFileOf(environment),
     postgres: address.postgres,
   };
 }

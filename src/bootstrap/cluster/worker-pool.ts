@@ -7,14 +7,16 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { messageOf } from '../../kernel/errors.ts';
+import type { Environment } from '../../config/environment.ts';
 import type { Logger } from '../../kernel/logger.ts';
-import { childModule } from './child-module.ts';
+import { childModule, withCompileCache } from './child-module.ts';
 import type { WorkerOrders, WorkerReport } from './worker-orders.ts';
 
 export interface WorkerPoolOptions {
   readonly parent: string;
   /** Everything a worker needs to join; goes through its channel, never through its arguments (I8). */
   readonly orders: Omit<Extract<WorkerOrders, { type: 'join' }>, 'type' | 'name'>;
+  readonly environment: Environment;
   readonly logger: Logger;
   /** A worker's process has ended: nobody has to wait for its silence. */
   readonly onEnd: (node: string) => void;
@@ -60,6 +62,7 @@ export function createWorkerPool(options: WorkerPoolOptions): WorkerPool {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'json',
       execArgv: [],
+      env: withCompileCache(options.environment),
     });
     slot.child = child;
     let lastWords = '';

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { type DaemonMessage, startDaemon } from '../../bootstrap/cluster/daemon.ts';
-import { startClusterNode, type StartFlags } from '../../bootstrap/cluster/start.ts';
+import type { StartFlags } from '../../bootstrap/cluster/start.ts';
 import { clusterLogsDir, daemonArguments } from '../../bootstrap/cluster/start-arguments.ts';
 import { processEnvironment } from '../../config/environment.ts';
 import { EXIT } from '../exit-codes.ts';
@@ -41,6 +41,8 @@ async function inForeground(flags: Flags): Promise<number> {
     process.send?.(message);
   };
   const isChild = process.send !== undefined;
+  // Whoever only starts a node in the background does without all that.
+  const { startClusterNode } = await import('../../bootstrap/cluster/start.ts');
   const node = await startClusterNode({
     flags: { ...flags, ...(flags.stateDir === undefined ? {} : { stateDir: resolve(flags.stateDir) }) },
     environment: processEnvironment(),
