@@ -1,5 +1,6 @@
 /** Leads a run on this node: spawns its coordinator, and says what became of it. */
-import { coordinator, type CoordinatorOptions } from '../actors/coordinator/coordinator.ts';
+import { coordinator } from '../actors/coordinator/coordinator.ts';
+import type { CoordinatorOptions } from '../actors/coordinator/options.ts';
 import { coordinatorPath } from '../actors/directory.ts';
 import type { CoordinatorMessage, Outcome, RunView } from '../actors/messages.ts';
 import type { ActorRef, ActorSystem, Terminated } from '../actors/runtime/types.ts';

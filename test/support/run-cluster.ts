@@ -31,6 +31,8 @@ export interface RunClusterOptions {
   readonly batchSize?: number;
   readonly settings?: Partial<DialogueSettings>;
   readonly shutdownGraceMs?: number;
+  /** Of each node. */
+  readonly maxInFlight?: number;
   readonly logger?: Logger;
 }
 
@@ -58,7 +60,7 @@ export async function startRunCluster(options: RunClusterOptions): Promise<RunCl
   const transport = createMemoryTransport({ clock: hurried });
   const queue = createMemoryWorkQueue();
   const dialogue = dialogueOf(options);
-  const port = rehearsalPort({ url: options.url, store, logger });
+  const port = rehearsalPort({ ...options, logger });
   const systems = new Map<string, ActorSystem>();
   const workers = new Set<string>();
   const listeners = new Set<(change: MembershipChange) => void>();

@@ -8,7 +8,7 @@ import type { CommittedConversation, Store } from '../../ports/store.ts';
 import type { RunEvent, SettledEvent } from '../../protocol/run-events.ts';
 import type { SettledConversation } from '../messages.ts';
 import { evolveRecord, type RunRecord } from './record.ts';
-import type { CoordinatorOptions } from './coordinator.ts';
+import type { CoordinatorOptions } from './options.ts';
 
 type Target = Pick<CoordinatorOptions, 'languages' | 'totalSamples' | 'limits'>;
 

@@ -5,7 +5,7 @@ import { COMMITTER_NAME, waveName } from '../directory.ts';
 import { languageWave } from '../language-wave.ts';
 import type { CommitterMessage, CoordinatorMessage, WaveMessage, WaveView } from '../messages.ts';
 import type { ActorContext, ActorRef } from '../runtime/types.ts';
-import type { CoordinatorOptions } from './coordinator.ts';
+import type { CoordinatorOptions } from './options.ts';
 
 export interface Children {
   readonly committer: ActorRef<CommitterMessage>;

@@ -7,57 +7,17 @@
  * Its parts: who leads (`life.ts`), the workers (`crew.ts`), the events (`event-log.ts`, `record.ts`,
  * `catch-up.ts`).
  */
-import { createSchedule, type LaneStart, type Rank, type ScheduleLimits } from '../../dialogue/schedule.ts';
-import type { DatasetId, RunId } from '../../kernel/ids.ts';
-import type { LeaseGrant, RunWanted, Store } from '../../ports/store.ts';
-import type { WorkQueue } from '../../ports/work-queue.ts';
+import { createSchedule, type LaneStart } from '../../dialogue/schedule.ts';
 import { decodeRunEvent, type RunEvent, runEventsId } from '../../protocol/run-events.ts';
 import { decodeCoordinatorMessage } from '../decode-messages.ts';
-import { type EarlierCounts, withEarlier } from '../earlier-counts.ts';
-import type { CoordinatorMessage, Outcome, RunEnd, WorkerMessage } from '../messages.ts';
+import { withEarlier } from '../earlier-counts.ts';
+import type { CoordinatorMessage } from '../messages.ts';
 import { type Persistence, persistentActor } from '../runtime/persistent-actor.ts';
-import type { ActorContext, ActorDefinition, ActorRef, Behaviour } from '../runtime/types.ts';
+import type { ActorContext, ActorDefinition, Behaviour } from '../runtime/types.ts';
 import { missingEvents } from './catch-up.ts';
 import { createLife } from './life.ts';
+import type { CoordinatorOptions, Held } from './options.ts';
 import { decodeRecord, encodeRecord, evolveRecord, initialRecord, type RunRecord } from './record.ts';
-
-export interface CoordinatorOptions {
-  readonly store: Store;
-  readonly datasetId: DatasetId;
-  readonly runId: RunId;
-  /** Under which it commits; its epoch goes with everything that it says to workers and conversations. */
-  readonly lease: LeaseGrant;
-  readonly languages: readonly string[];
-  /** Conversations wanted per language. */
-  readonly totalSamples: number;
-  /** What 0.1.0 had done of this run. @default nothing */
-  readonly earlier?: readonly EarlierCounts[];
-  readonly limits: ScheduleLimits;
-  readonly turnCountOf: (rank: Rank) => number;
-  readonly queue: WorkQueue;
-  /** A person has just had the run go on, and languages that were given up get their chances anew. */
-  readonly fresh: boolean;
-  /** Nodes that may have conversations of the run in hand. */
-  readonly livingWorkers: () => readonly string[];
-  /** What a person wants of the run, asked about every second. @default that it goes on */
-  readonly wanted?: () => Promise<RunWanted>;
-  /** Told of every conversation that was settled. */
-  readonly onSettled?: () => void;
-  /** How long calls in flight may take after the run was asked to stop. */
-  readonly shutdownGraceMs: number;
-  /** Told once per life when it is over for this coordinator. */
-  readonly onEnd: (outcome: Outcome) => void;
-}
-
-/** What a restart in this process must not forget. */
-export interface Held {
-  /** It has written that it started: a restart is no fresh start. */
-  hasStarted: boolean;
-  /** Somebody asked for the end, and what for. */
-  ending: RunEnd | null;
-  /** Workers that reported, by key: they are told of the new life, and say what they have. */
-  readonly workers: Map<string, ActorRef<WorkerMessage>>;
-}
 
 const SNAPSHOT_EVERY = 200;
 

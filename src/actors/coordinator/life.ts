@@ -24,7 +24,7 @@ import type { Persistence } from '../runtime/persistent-actor.ts';
 import type { ActorContext, Behaviour, ReplyTo, Terminated } from '../runtime/types.ts';
 import { settledEvents } from './catch-up.ts';
 import { spawnChildren } from './children.ts';
-import type { CoordinatorOptions, Held } from './coordinator.ts';
+import type { CoordinatorOptions, Held } from './options.ts';
 import { createCrew, rankName, workerKey, workerName } from './crew.ts';
 import { createEventLog } from './event-log.ts';
 import { finalEnd } from './final-end.ts';
@@ -80,6 +80,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
 
   /** Perhaps paused, but neither ending nor another's. */
   const isGoingOn = (): boolean => phase.type === 'running' || phase.type === 'paused';
+  const isOver = (): boolean => phase.type === 'ended' || phase.type === 'superseded';
 
   // ---- conversations ------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
   };
 
   const commitNext = (): void => {
-    if (phase.type === 'ended' || phase.type === 'superseded') return;
+    if (isOver()) return;
     const rank = schedule.frontier();
     if (committing !== null || rank === null || !finished.has(rankName(rank))) return;
     committing = rank;
@@ -148,7 +149,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     const { worker, lacks } = here;
     const { joined, unheld: dropped } = crew.heard(here);
     if (joined) welcome(here);
-    if (phase.type === 'superseded') return;
+    if (isOver()) return;
     if (lacks.length > 0 && joined) {
       const text = `[run] ${workerName(worker)} takes no conversations: its environment lacks ${lacks.join(', ')}`;
       context.logger.log('warn', 'run', text);
@@ -200,7 +201,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     if (phase.type === 'draining' && committing === null && (phase.isOver || isDrained()))
       // Everything may have been settled while the run was asked to stop.
       end(phase.end.type === 'interrupted' && schedule.done ? endOfAll() : phase.end);
-    if (phase.type !== 'superseded') notices.tellAll();
+    if (!isOver()) notices.tellAll();
   };
 
   const drain = (how: RunEnd): void => {
@@ -232,7 +233,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
   };
 
   const supersede = (error: unknown): void => {
-    if (phase.type === 'superseded' || phase.type === 'ended') return;
+    if (isOver()) return;
     phase = { type: 'superseded' };
     const outcome: Outcome = { type: 'superseded', message: messageOf(error) };
     options.onEnd(outcome);

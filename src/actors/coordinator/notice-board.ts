@@ -2,7 +2,7 @@
 import type { Schedule } from '../../dialogue/schedule.ts';
 import type { CoordinatorMessage, RunNotice, RunPhase, WorkerMessage } from '../messages.ts';
 import type { ActorContext, ActorRef } from '../runtime/types.ts';
-import type { CoordinatorOptions } from './coordinator.ts';
+import type { CoordinatorOptions } from './options.ts';
 import type { Crew } from './crew.ts';
 
 export interface NoticeBoard {
