@@ -23,7 +23,7 @@ export interface Finished {
 export interface Running {
   readonly child: ChildProcess;
   readonly finished: Promise<Finished>;
-  /** Resolves when stderr has shown `text`; rejects when the process ends before. */
+  /** Resolves when it has printed `text`; rejects when the process ends before. */
   shown(text: string): Promise<void>;
 }
 
@@ -39,22 +39,58 @@ export interface CliProject {
 }
 
 /** A command that needs no project. */
-export async function runCli(
+export function runCli(
   args: readonly string[],
   folder = tmpdir(),
   node = process.execPath,
 ): Promise<Finished> {
+  return startCli(args, folder, {}, node).finished;
+}
+
+/** A command in `folder`, with `env` and nothing of the person's own. */
+export function startCli(
+  args: readonly string[],
+  folder: string,
+  env: Readonly<Record<string, string>>,
+  node = process.execPath,
+): Running {
   const child = spawn(node, [LAUNCHER, ...args], {
     cwd: folder,
-    env: cleanEnvironment({}),
+    env: cleanEnvironment(env),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';
   let stderr = '';
-  child.stdout.on('data', (chunk) => (stdout += String(chunk)));
-  child.stderr.on('data', (chunk) => (stderr += String(chunk)));
-  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
-  return { code, signal, stdout, stderr };
+  const watching = new Set<() => void>();
+  const changed = (): void => {
+    for (const look of watching) look();
+  };
+  child.stdout?.on('data', (chunk) => {
+    stdout += String(chunk);
+    changed();
+  });
+  child.stderr?.on('data', (chunk) => {
+    stderr += String(chunk);
+    changed();
+  });
+  const finished = once(child, 'close').then(([code, signal]) => ({ code, signal, stdout, stderr }));
+  return {
+    child,
+    finished,
+    shown: (text) =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          if (!stderr.includes(text) && !stdout.includes(text)) return;
+          watching.delete(look);
+          resolve();
+        };
+        watching.add(look);
+        look();
+        void finished.then(({ code }) =>
+          reject(new Error(`ended with ${code} before it showed ${JSON.stringify(text)}:\n${stderr}`)),
+        );
+      }),
+  };
 }
 
 /** Variables of the person who runs the tests must not change what is tested. */
@@ -70,36 +106,8 @@ export async function makeProject(config: object): Promise<CliProject> {
   const path = join(folder, 'config.yaml');
   await writeFile(path, stringify(config));
 
-  const start = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Running => {
-    const child = spawn(process.execPath, [LAUNCHER, ...args], {
-      cwd: folder,
-      env: cleanEnvironment(env),
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let stdout = '';
-    let stderr = '';
-    let changed = (): void => undefined;
-    child.stdout?.on('data', (chunk) => (stdout += String(chunk)));
-    child.stderr?.on('data', (chunk) => {
-      stderr += String(chunk);
-      changed();
-    });
-    const finished = once(child, 'close').then(([code, signal]) => ({ code, signal, stdout, stderr }));
-    return {
-      child,
-      finished,
-      shown: (text) =>
-        new Promise((resolve, reject) => {
-          changed = () => {
-            if (stderr.includes(text)) resolve();
-          };
-          changed();
-          void finished.then(({ code }) =>
-            reject(new Error(`ended with ${code} before it showed ${JSON.stringify(text)}:\n${stderr}`)),
-          );
-        }),
-    };
-  };
+  const start = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Running =>
+    startCli(args, folder, env);
 
   return {
     folder,
