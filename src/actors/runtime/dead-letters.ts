@@ -71,7 +71,7 @@ export class DeadLetters {
   flush(): void {
     if (this.#unlogged === 0) return;
     this.#logger.log(
-      this.#ending ? 'debug' : 'warn',
+      this.#ending ? 'debug' : 'info',
       'actors',
       `[dead-letter] ${this.#unlogged} more not shown`,
     );
@@ -90,15 +90,18 @@ export class DeadLetters {
       return;
     }
     this.#linesInWindow += 1;
-    const level = this.#levelOf(letter.reason);
+    const level = this.#levelOf(letter);
     const to = `${letter.to.node}/${letter.to.path}`;
     const text = `[dead-letter] ${letter.reason}: ${typeOf(letter.message)} to ${to} from ${letter.sender ?? 'outside'}`;
     this.#logger.log(level, 'actors', text);
   }
 
-  #levelOf(reason: DeadLetterReason): 'error' | 'warn' | 'debug' {
+  #levelOf({ reason, sender }: DeadLetter): 'error' | 'warn' | 'info' | 'debug' {
     if (ERRORS_OF_THE_SENDER.has(reason)) return 'error';
-    return this.#ending && USUAL_AT_THE_END.has(reason) ? 'debug' : 'warn';
+    if (!USUAL_AT_THE_END.has(reason)) return 'warn';
+    if (this.#ending) return 'debug';
+    // Another node did not know yet that the actor has ended, or has moved.
+    return sender === null ? 'info' : 'warn';
   }
 }
 
