@@ -10,7 +10,7 @@ import { inputsBase } from './dialogue-settings.ts';
 import { projectionOf, rowSettings, writeStateOf } from './files.ts';
 import { thisProcess, holdDataset } from './hold.ts';
 import type { Project } from './project.ts';
-import { hasStore, openProjectStore } from './project-store.ts';
+import { openStoreOfProject } from './cluster/runs-store.ts';
 import { configOf } from './runs.ts';
 
 export interface ExportOptions {
@@ -31,10 +31,11 @@ export interface ExportReport {
 
 /** @throws DlgforgeError `held` while a run writes the dataset; `output` when there is nothing, or no place, to write. */
 export async function exportFiles(project: Project, options: ExportOptions): Promise<ExportReport> {
-  if (!hasStore(project)) throw nothingHere(`this project has no store yet`);
   await using cleanUp = new AsyncDisposableStack();
-  const store = await openProjectStore(project);
-  cleanUp.defer(() => store.close());
+  const opened = await openStoreOfProject(project);
+  cleanUp.defer(() => opened.close());
+  const { store } = opened;
+  if (store === null) throw nothingHere(`this project has no store yet`);
   const { datasetId, runs } = await wanted(store, project, options);
   const hold = await holdDataset(store, datasetId, thisProcess(options.command), (error) =>
     project.logger.log(

@@ -1,7 +1,7 @@
 /** The command line: argv → command → exit code. Commands are loaded when they are called, so that help is quick. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
-import { addClusterCommands } from './cluster-program.ts';
+import { addClusterCommands, located } from './cluster-program.ts';
 import { collect, command, json, port, positive, verbose } from './command.ts';
 import { EXIT } from './exit-codes.ts';
 import { addActorsCommands, addAttachCommand, addRunsCommands } from './runs-program.ts';
@@ -80,12 +80,14 @@ export function createProgram(): Command {
   addRunsCommands(program);
   addAttachCommand(program);
 
-  program
-    .command('export')
-    .description('make the output files anew from the store')
-    .argument('<config>', 'path of the configuration file')
+  located(program.command('export'))
+    .description('make the output files anew from the store, or those of a run of a cluster anywhere')
+    .argument('<config or run-id>', 'path of the configuration file, or the id of a run')
     .option('--run <run-id>', 'only this run; needs --output-dir when the folder holds other runs')
-    .option('--output-dir <dir>', 'folder to write to, relative to the working directory')
+    .option(
+      '--output-dir <dir>',
+      'folder to write to, relative to the working directory (default: that of the configuration; the id of a run)',
+    )
     .addOption(json('print what was written as JSON'))
     .addOption(verbose())
     .action(command('export', async () => (await import('./commands/export.ts')).exportFiles));

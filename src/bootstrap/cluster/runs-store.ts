@@ -37,14 +37,28 @@ const DEFAULT_CONFIG = 'config.yaml';
 export async function openStoreOfRuns(flags: StoreFlags, environment: Environment): Promise<OpenedStore> {
   const named = flags.address ?? flags.postgres ?? flags.namespace;
   const project = named === undefined ? projectAt(flags.config) : null;
-  if (project !== null && !project.config.run.distributed.enabled) return await storeOf(project);
-  const wanted = project === null ? wantedFromFlags(flags, environment) : wantedBy(project);
-  const address = await findCluster(wanted);
-  if (address === null) {
+  if (project !== null) return await openStoreOfProject(project);
+  const address = await findCluster(wantedFromFlags(flags, environment));
+  if (address === null) throw noCluster();
+  return await clusterStoreOf(address, null, environment);
+}
+
+/** The cluster's store when the project runs on one that is there; else the project's own. */
+export async function openStoreOfProject(project: Project): Promise<OpenedStore> {
+  if (project.config.run.distributed.enabled) {
+    const address = await findCluster(wantedBy(project));
+    if (address !== null) return await clusterStoreOf(address, project, project.loaded.environment);
     // The cluster that a run started for itself is gone with it; its data is the project's.
-    if (project !== null && hasStore(project)) return await storeOf(project);
-    throw noCluster();
+    if (!hasStore(project)) throw noCluster();
   }
+  return await storeOf(project);
+}
+
+async function clusterStoreOf(
+  address: ClusterAddress,
+  project: Project | null,
+  environment: Environment,
+): Promise<OpenedStore> {
   const store = await openClusterStore({
     address,
     limits: { poolMax: 4 },
