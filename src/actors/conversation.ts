@@ -68,7 +68,7 @@ export function conversation(
   name: string,
 ): ActorDefinition<ConversationMessage> {
   const { runId, languageIndex, index, priority } = item;
-  const held: Held = { admission: new AbortController(), epoch: 0 };
+  const held: Held = { admission: new AbortController(), drainOrder: 0, epoch: 0 };
   return persistentActor<ConversationState, ConversationEvent, ConversationMessage>({
     kind: 'conversation',
     decode: decodeConversationMessage,
@@ -109,6 +109,8 @@ interface Held {
    * finish. Another takes its place when the run goes on.
    */
   admission: AbortController;
+  /** Of the last `Drain`. */
+  drainOrder: number;
   /** The highest that a committer has spoken under. */
   epoch: number;
 }
@@ -154,6 +156,7 @@ function createConversation(
         return callFailed(message.effect, message.error);
       case 'Drain':
         held.admission.abort();
+        held.drainOrder = message.order;
         return reportDrained();
       case 'GoOn':
         return goOn();
@@ -230,7 +233,7 @@ function createConversation(
 
   const reportDrained = (): void => {
     if (held.admission.signal.aborted && callsInFlight === 0)
-      context.tell(worker, { type: 'ConversationDrained', name });
+      context.tell(worker, { type: 'ConversationDrained', name, order: held.drainOrder });
   };
 
   const startEffects = (): void => {

@@ -13,6 +13,7 @@ import type {
   HandOver,
   QuestionFinding,
   RetrieverMessage,
+  RunView,
   SearchReply,
   WaveMessage,
   WorkerMessage,
@@ -25,6 +26,7 @@ const TURNS_MAX = 1_000;
 const ATTEMPTS_MAX = 10_000;
 const PASSAGES_MAX = 10_000;
 const LANGUAGES_MAX = 10_000;
+const WORKERS_MAX = 10_000;
 
 const count = z.int().min(0);
 const name = z.string().max(500);
@@ -177,3 +179,31 @@ const searchReply: z.ZodType<SearchReply> = z.discriminatedUnion('type', [
   z.object({ type: z.literal('busy') }),
 ]);
 export const decodeSearchReply = (body: unknown): SearchReply => searchReply.parse(body);
+
+const runView: z.ZodType<RunView> = z.object({
+  phase: z.enum(['running', 'paused', 'draining', 'ended']),
+  epoch: count,
+  languages: z
+    .array(
+      z.object({
+        languageIndex: count,
+        target: count,
+        committed: count,
+        dropped: count,
+        consecutiveDrops: count,
+        frontier: count,
+        ended: z.enum(['reached', 'failed']).nullable(),
+        open: count,
+        turns: count,
+      }),
+    )
+    .max(LANGUAGES_MAX),
+  open: count,
+  waiting: count,
+  workers: z
+    .array(
+      z.object({ worker: name, conversations: count, lacks: z.array(name).max(100), drained: z.boolean() }),
+    )
+    .max(WORKERS_MAX),
+});
+export const decodeRunView = (body: unknown): RunView => runView.parse(body);

@@ -35,8 +35,8 @@ export type ConversationMessage =
   | { readonly type: 'EffectFailed'; readonly error: unknown }
   /** A model call or web search was not made, or failed for good. */
   | { readonly type: 'CallFailed'; readonly effect: Effect; readonly error: unknown }
-  /** Start no further model call; say `ConversationDrained` when the ones in flight are journalled. */
-  | { readonly type: 'Drain' }
+  /** Start no further model call; say `ConversationDrained`, with this number, when the ones in flight are journalled. */
+  | { readonly type: 'Drain'; readonly order: number }
   /** Calls may be made again. */
   | { readonly type: 'GoOn' }
   /** Hand over again: whoever was told may have been restarted, or replaced, since. Null: whatever the step. */
@@ -70,7 +70,7 @@ export type WorkerMessage =
   | { readonly type: 'WorkClaimed'; readonly name: string; readonly reply: ClaimReply | null }
   | { readonly type: 'ClaimAgain'; readonly name: string }
   | { readonly type: 'ConversationEnded'; readonly name: string; readonly terminated: Terminated }
-  | { readonly type: 'ConversationDrained'; readonly name: string }
+  | { readonly type: 'ConversationDrained'; readonly name: string; readonly order: number }
   | { readonly type: 'ReportTrouble'; readonly trouble: RunTrouble }
   | { readonly type: 'LeaderChanged' }
   | { readonly type: 'Tick' }

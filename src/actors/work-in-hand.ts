@@ -13,6 +13,8 @@ export type Stage =
       readonly actor: ActorRef<ConversationMessage>;
       /** Whether it has been told that it may call models. */
       mayCall: boolean;
+      /** How often it has been told otherwise: the answer to an earlier time is none to this one. */
+      drainOrder: number;
       /** It may not, and none of its calls is in flight. */
       isDrained: boolean;
       /** It is being ended before it is settled. */
@@ -73,3 +75,15 @@ export class WorkInHand {
     return this.all().every(({ stage }) => stage.type !== 'running' || stage.isDrained);
   }
 }
+
+/** The drop of a conversation whose actor has been given up: nothing of it can be read, or sent back. */
+export const crashed = (rank: Rank, conversationId: string, detail: string): HandOver => ({
+  type: 'HandOver',
+  rank,
+  conversationId,
+  conversation: null,
+  turns: [],
+  payload: null,
+  ledger: [],
+  outcome: { type: 'dropped', reason: 'crashed', detail },
+});

@@ -10,7 +10,7 @@
  */
 import { conversationIdOf } from '../dialogue/settings.ts';
 import type { Rank } from '../dialogue/schedule.ts';
-import { type ErrorCode, isDlgforgeError, messageOf, unreachable } from '../kernel/errors.ts';
+import { isDlgforgeError, messageOf, unreachable } from '../kernel/errors.ts';
 import type { Delivery, WorkConsumer, WorkQueue } from '../ports/work-queue.ts';
 import { conversation, type ConversationOptions } from './conversation.ts';
 import { decodeClaimReply, decodeWorkerMessage } from './decode-messages.ts';
@@ -23,7 +23,8 @@ import type {
   WorkerMessage,
 } from './messages.ts';
 import type { ActorContext, ActorDefinition, Behaviour, ReplyTo, Terminated } from './runtime/types.ts';
-import { type InHand, WorkInHand } from './work-in-hand.ts';
+import { isRunLevel } from './run-level-failure.ts';
+import { crashed, type InHand, WorkInHand } from './work-in-hand.ts';
 
 export interface WorkerOptions extends ConversationOptions {
   readonly runId: string;
@@ -31,21 +32,6 @@ export interface WorkerOptions extends ConversationOptions {
   /** Environment variables that the run's roles need and this node has not; with any it takes nothing. */
   readonly lacks: readonly string[];
 }
-
-/** Failures that every other conversation would meet too: of what all of them use, or of the actors that serve them. */
-const RUN_LEVEL_CODES: ReadonlySet<string> = new Set<ErrorCode>([
-  'store',
-  'endpoint',
-  'credentials',
-  'retrieval',
-  'knowledge',
-  'config',
-  'held',
-  'output',
-  'timeout',
-  'overloaded',
-  'receiver_gone',
-]);
 
 const TICK_MS = 1_000;
 const RENEW_TICKS = 5;
@@ -182,16 +168,14 @@ function createWorker(
     switch (answer) {
       case 'granted':
         if (mayCall(entry.rank)) return start(entry);
-        entry.stage = { type: 'waiting' };
-        if (held.isHandingBack || isLeft(entry.rank)) claim(name);
-        return;
+        return putBack(entry);
       case 'held':
         return letGo(entry, 'forget');
       case 'settled':
       case 'left':
         return letGo(entry, 'ack');
       case 'not_now':
-        entry.stage = { type: 'waiting' };
+        putBack(entry);
         context.after(CLAIM_PAUSE_MS, { type: 'ClaimAgain', name });
         return;
       default:
@@ -199,12 +183,25 @@ function createWorker(
     }
   };
 
+  const putBack = (entry: InHand): void => {
+    entry.stage = { type: 'waiting' };
+    // Nobody here is to do it any more; otherwise it is asked for again later.
+    if (held.isHandingBack || isLeft(entry.rank)) claim(entry.name);
+  };
+
   const isOld = (epoch: number): boolean => epoch < (held.notice?.epoch ?? 0);
 
   const start = (entry: InHand): void => {
     const { name, delivery } = entry;
     const actor = context.spawn(name, conversation(options, delivery.item, context.self, name));
-    entry.stage = { type: 'running', actor, mayCall: true, isDrained: false, isLeaving: false };
+    entry.stage = {
+      type: 'running',
+      actor,
+      mayCall: true,
+      drainOrder: 0,
+      isDrained: false,
+      isLeaving: false,
+    };
     context.watch(actor, (terminated) => ({ type: 'ConversationEnded', name, terminated }));
   };
 
@@ -238,7 +235,7 @@ function createWorker(
       );
       return letGo(entry, 'forget');
     }
-    if (isDlgforgeError(error) && RUN_LEVEL_CODES.has(error.code)) {
+    if (isRunLevel(error)) {
       reportTrouble({ code: error.code, message: error.message });
       return letGo(entry, 'forget');
     }
@@ -247,21 +244,10 @@ function createWorker(
 
   const drop = (entry: InHand, error: unknown): void => {
     const { rank } = entry;
-    const handOver: HandOver = {
-      type: 'HandOver',
-      rank,
-      conversationId: conversationIdOf(options.dialogue.settings, rank.languageIndex, rank.index),
-      conversation: null,
-      turns: [],
-      payload: null,
-      ledger: [],
-      outcome: { type: 'dropped', reason: 'crashed', detail: messageOf(error) },
-    };
-    context.logger.log(
-      'error',
-      'run',
-      `[worker] ${handOver.conversationId} failed again and again: ${messageOf(error)}`,
-    );
+    const { settings } = options.dialogue;
+    const id = conversationIdOf(settings, rank.languageIndex, rank.index);
+    const handOver = crashed(rank, id, messageOf(error));
+    context.logger.log('error', 'run', `[worker] ${id} failed again and again: ${messageOf(error)}`);
     entry.stage = { type: 'crashed', handOver };
     handOverDrop(handOver);
   };
@@ -281,7 +267,8 @@ function createWorker(
       if (stage.mayCall !== mayCall(rank)) {
         stage.mayCall = !stage.mayCall;
         stage.isDrained = false;
-        context.tell(stage.actor, { type: stage.mayCall ? 'GoOn' : 'Drain' });
+        if (stage.mayCall) context.tell(stage.actor, { type: 'GoOn' });
+        else context.tell(stage.actor, { type: 'Drain', order: (stage.drainOrder += 1) });
       }
       leaveIfDrained(entry);
     }
@@ -294,9 +281,9 @@ function createWorker(
     void context.stop(stage.actor);
   };
 
-  const conversationDrained = (name: string): void => {
+  const conversationDrained = (name: string, order: number): void => {
     const entry = inHand.get(name);
-    if (entry?.stage.type !== 'running' || entry.stage.mayCall) return;
+    if (entry?.stage.type !== 'running' || entry.stage.mayCall || entry.stage.drainOrder !== order) return;
     entry.stage.isDrained = true;
     leaveIfDrained(entry);
     if (isDrained()) report();
@@ -363,7 +350,7 @@ function createWorker(
         case 'ConversationEnded':
           return ended(message.name, message.terminated);
         case 'ConversationDrained':
-          return conversationDrained(message.name);
+          return conversationDrained(message.name, message.order);
         case 'ReportTrouble':
           return reportTrouble(message.trouble);
         case 'RunNotice':
