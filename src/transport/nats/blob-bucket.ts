@@ -25,21 +25,17 @@ export interface BlobEntry {
 
 export class BlobBucket {
   readonly #wire: Wire;
-  readonly #manager: JetStreamManager;
-  readonly #client: JetStreamClient;
   readonly #bucket: string;
   readonly #stream: string;
 
   static async open(wire: Wire): Promise<BlobBucket> {
-    const bucket = new BlobBucket(wire, await wire.nats.jetstreamManager({ timeout: ANSWER_MS }));
+    const bucket = new BlobBucket(wire);
     await bucket.ensure();
     return bucket;
   }
 
-  private constructor(wire: Wire, manager: JetStreamManager) {
+  private constructor(wire: Wire) {
     this.#wire = wire;
-    this.#manager = manager;
-    this.#client = wire.nats.jetstream({ timeout: ANSWER_MS });
     this.#bucket = wire.subjects.bucket;
     this.#stream = `OBJ_${this.#bucket}`;
   }
@@ -47,7 +43,7 @@ export class BlobBucket {
   /** Makes the bucket when it is not there: a server may have come back with nothing. */
   async ensure(): Promise<void> {
     await withReplicas(this.#wire, (replicas) =>
-      this.#client.views.os(this.#bucket, { storage: StorageType.File, replicas }),
+      this.#client().views.os(this.#bucket, { storage: StorageType.File, replicas }),
     );
   }
 
@@ -89,12 +85,14 @@ export class BlobBucket {
 
   async isWhole(entry: BlobEntry): Promise<boolean> {
     const subject = this.#chunkSubject(entry.nuid);
-    const info = await this.#manager.streams.info(this.#stream, { subjects_filter: subject }).catch(missing);
+    const info = await (await this.#manager()).streams
+      .info(this.#stream, { subjects_filter: subject })
+      .catch(missing);
     return (info?.state.subjects?.[subject] ?? 0) === entry.chunks;
   }
 
   async writeChunk(id: string, bytes: Uint8Array): Promise<void> {
-    await this.#client.publish(this.#chunkSubject(id), bytes, { timeout: ANSWER_MS });
+    await this.#client().publish(this.#chunkSubject(id), bytes, { timeout: ANSWER_MS });
   }
 
   /** False when somebody else has written an entry of this name meanwhile. */
@@ -106,7 +104,7 @@ export class BlobBucket {
     const rollup = headers();
     rollup.set('Nats-Rollup', 'sub');
     try {
-      await this.#client.publish(subject, JSON.stringify(entry), {
+      await this.#client().publish(subject, JSON.stringify(entry), {
         headers: rollup,
         expect: { lastSubjectSequence: before?.seq ?? 0 },
         timeout: ANSWER_MS,
@@ -132,12 +130,14 @@ export class BlobBucket {
   /** The entry first, so that nobody finds one whose chunks are gone. */
   async remove(entry: BlobEntry): Promise<void> {
     const subject = this.#entrySubject(entry.name);
-    await this.#manager.streams.purge(this.#stream, { filter: subject }).catch(missing);
+    await (await this.#manager()).streams.purge(this.#stream, { filter: subject }).catch(missing);
     await this.dropChunks(entry.nuid);
   }
 
   async dropChunks(id: string): Promise<void> {
-    await this.#manager.streams.purge(this.#stream, { filter: this.#chunkSubject(id) }).catch(missing);
+    await (await this.#manager()).streams
+      .purge(this.#stream, { filter: this.#chunkSubject(id) })
+      .catch(missing);
   }
 
   /** Takes out chunks that belong to none of `entries` and are old enough to be nobody's. */
@@ -147,17 +147,21 @@ export class BlobBucket {
       if (wanted.has(subject)) continue;
       const message = await this.#last(subject);
       if (message === null || Date.now() - message.time.getTime() < ABANDONED_MS) continue;
-      await this.#manager.streams.purge(this.#stream, { filter: subject }).catch(missing);
+      await (await this.#manager()).streams.purge(this.#stream, { filter: subject }).catch(missing);
     }
   }
 
   async #subjects(filter: string): Promise<string[]> {
-    const info = await this.#manager.streams.info(this.#stream, { subjects_filter: filter }).catch(missing);
+    const info = await (await this.#manager()).streams
+      .info(this.#stream, { subjects_filter: filter })
+      .catch(missing);
     return Object.keys(info?.state.subjects ?? {});
   }
 
-  #last(subject: string): Promise<StoredMsg | null> {
-    return this.#manager.streams.getMessage(this.#stream, { last_by_subj: subject }).catch(missing);
+  async #last(subject: string): Promise<StoredMsg | null> {
+    return await (await this.#manager()).streams
+      .getMessage(this.#stream, { last_by_subj: subject })
+      .catch(missing);
   }
 
   /** By a direct read: without base64, and from any replica. */
@@ -173,6 +177,15 @@ export class BlobBucket {
     if (code === 404) return null;
     if (code >= 300) throw new Error(`a chunk cannot be read: ${answer.headers?.description ?? code}`);
     return { seq: Number(answer.headers?.get('Nats-Sequence')), data: answer.data };
+  }
+
+  /** Of the connection of now. */
+  #client(): JetStreamClient {
+    return this.#wire.nats.jetstream({ timeout: ANSWER_MS });
+  }
+
+  #manager(): Promise<JetStreamManager> {
+    return this.#wire.nats.jetstreamManager({ timeout: ANSWER_MS, checkAPI: false });
   }
 
   #entrySubject(name: string): string {

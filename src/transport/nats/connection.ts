@@ -5,7 +5,13 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
-import { type ConnectionOptions, type TlsOptions, connect, nkeyAuthenticator } from 'nats';
+import {
+  connect,
+  type ConnectionOptions,
+  type NatsConnection,
+  nkeyAuthenticator,
+  type TlsOptions,
+} from 'nats';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { BlobStore } from '../../ports/blob-store.ts';
@@ -60,17 +66,20 @@ const CONNECT_TIMEOUT_MS = 3_000;
 export async function connectNats(options: NatsOptions): Promise<NatsLink> {
   const addresses = readAddresses(options.urls);
   const shown = addresses.map((address) => address.shown).join(',');
-  const nats = await connect(await clientOptions(options, addresses)).catch((error: unknown) => {
-    throw connectFault(shown, error);
-  });
-  const payloadMax = nats.info?.max_payload ?? ARRIVAL_BYTES_MAX;
-  if (payloadMax < ARRIVAL_BYTES_MAX) {
-    await nats.close();
-    const text = `NATS at ${shown} takes messages of ${payloadMax} bytes at most; set max_payload to 1MB in its configuration`;
-    throw new DlgforgeError('transport', text);
-  }
-  const subjects = subjectsOf(options.namespace);
-  const wire = new NatsWire(nats, { subjects, logger: options.logger, shown, onStatus: options.onStatus });
+  const client = await clientOptions(options, addresses);
+  const dial = async (last: NatsConnection | null): Promise<NatsConnection> => {
+    // The servers of a cluster tell of each other.
+    const others = last?.info?.connect_urls ?? [];
+    const servers = [...new Set(addresses.map(({ server }) => server).concat(others))];
+    try {
+      return await connect({ ...client, servers });
+    } catch (error) {
+      throw connectFault(shown, error);
+    }
+  };
+  const { namespace, logger, onStatus } = options;
+  const wire = await NatsWire.open({ subjects: subjectsOf(namespace), logger, shown, dial, onStatus });
+  await refuseSmallMessages(wire);
   const transport = new NatsTransport(wire);
   let queue: Promise<NatsWorkQueue> | null = null;
   let blobs: Promise<BlobStore> | null = null;
@@ -83,7 +92,7 @@ export async function connectNats(options: NatsOptions): Promise<NatsLink> {
     );
     await transport.close();
     await saidAll(wire);
-    await nats.close();
+    await wire.close();
   };
 
   return {
@@ -109,6 +118,15 @@ export async function connectNats(options: NatsOptions): Promise<NatsLink> {
   };
 }
 
+/** Batches are made for what servers take by default. */
+async function refuseSmallMessages(wire: NatsWire): Promise<void> {
+  const payloadMax = wire.nats.info?.max_payload ?? ARRIVAL_BYTES_MAX;
+  if (payloadMax >= ARRIVAL_BYTES_MAX) return;
+  await wire.close();
+  const text = `NATS at ${wire.shown} takes messages of ${payloadMax} bytes at most; set max_payload to 1MB in its configuration`;
+  throw new DlgforgeError('transport', text);
+}
+
 async function clientOptions(
   options: NatsOptions,
   addresses: readonly NatsAddress[],
@@ -117,16 +135,11 @@ async function clientOptions(
   const login = addresses.find((address) => address.user !== null);
   const tls = options.tls ?? (addresses.some((address) => address.isTls) ? {} : null);
   return {
-    servers: addresses.map((address) => address.server),
     name: options.name,
     timeout: CONNECT_TIMEOUT_MS,
-    waitOnFirstConnect: false,
-    maxReconnectAttempts: -1,
-    // A server that comes back with another token may get the old one again: that ends no node.
-    ignoreAuthErrorAbort: true,
-    reconnectTimeWait: 500,
-    reconnectJitter: 200,
-    reconnectJitterTLS: 200,
+    // `NatsWire` does it.
+    reconnect: false,
+    // A server that is silent is lost after some three seconds.
     pingInterval: 1_000,
     maxPingOut: 2,
     // The system's resolver knows /etc/hosts and needs no DNS server.

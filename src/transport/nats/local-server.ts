@@ -148,8 +148,8 @@ function refuseOpenListener(host: string, { token, tls }: NatsServerOptions): vo
 }
 
 /**
- * `-1` is any free port, which the server tells in a file. A client that is frozen or cut off is dropped within
- * some seconds, so that no flood of old messages meets it when it thaws.
+ * `-1` is any free port, which the server tells in a file. The deadlines are short so that a client that is cut
+ * off, or so slow that its messages pile up here, is dropped within some seconds and comes back to fresh ones.
  */
 function configuration(folder: string, host: string, options: NatsServerOptions): string {
   const { port = 0, token, tls, logFile } = options;

@@ -1,12 +1,12 @@
 /**
- * One node on the server. Owns its subscriptions, its outbox, and what it knows of nodes that are gone.
+ * One node on the server. Owns what it hears, its outbox, and what it knows of nodes that are gone.
  *
  * Invariants: 1. nothing that arrives can break the connection: it is parsed here, malformed things are counted,
  * and a receiver that throws is logged; 2. a node counts as gone when it said that it leaves, when whoever watches
  * the nodes says so, or when nobody has received for it twice within a second; it counts as there again as soon
  * as anything of it arrives; 3. after `detach` nothing is received, sent or scheduled.
  */
-import { ErrorCode, type Msg, type Subscription } from 'nats';
+import { ErrorCode, type Msg } from 'nats';
 import { InvariantError, messageOf } from '../../kernel/errors.ts';
 import type { Envelope, TransportEndpoint } from '../../ports/transport.ts';
 import { Assembly } from './assembly.ts';
@@ -68,7 +68,7 @@ export class NatsEndpoint implements TransportEndpoint {
   readonly #outbox: Outbox;
   readonly #refusals: Refusals;
   readonly #assembly: Assembly;
-  readonly #subscriptions: readonly Subscription[];
+  readonly #hearing: readonly (() => void)[];
   readonly #lossListeners: ((node: string) => void)[] = [];
   readonly #broadcastListeners: ((body: unknown) => void)[] = [];
   readonly #gone = new Set<string>();
@@ -90,11 +90,11 @@ export class NatsEndpoint implements TransportEndpoint {
     this.#refusals = new Refusals(wire.logger);
     this.#assembly = new Assembly((sender, why) => this.#refusals.add(sender, why));
     const { subjects } = wire;
-    this.#subscriptions = [
-      this.#hear(subjects.mailbox(node), (message) => this.#arrived(message)),
-      this.#hear(subjects.all, (message) => this.#announced(message)),
-      this.#hear(subjects.allBack(node), (message) => this.#cameBack(message)),
-      this.#hear(subjects.probe(node), (message) => void message.respond()),
+    this.#hearing = [
+      wire.hear(subjects.mailbox(node), (message) => this.#arrived(message)),
+      wire.hear(subjects.all, (message) => this.#announced(message)),
+      wire.hear(subjects.allBack(node), (message) => this.#cameBack(message)),
+      wire.hear(subjects.probe(node), (message) => void message.respond()),
     ];
   }
 
@@ -154,10 +154,8 @@ export class NatsEndpoint implements TransportEndpoint {
 
   async #leave(): Promise<void> {
     this.#outbox.close();
-    if (!this.#wire.nats.isClosed()) {
-      for (const subscription of this.#subscriptions) subscription.unsubscribe();
-      this.#announce({ from: this.node, leaves: true });
-    }
+    for (const stopHearing of this.#hearing) stopHearing();
+    this.#announce({ from: this.node, leaves: true });
     for (const timer of this.#doubted.values()) clearTimeout(timer);
     this.#assembly.clear();
     this.#onDetached();
@@ -165,15 +163,6 @@ export class NatsEndpoint implements TransportEndpoint {
   }
 
   // What arrives.
-
-  #hear(subject: string, take: (message: Msg) => void): Subscription {
-    const callback = (error: Error | null, message: Msg): void => {
-      if (error === null) return this.#guarded(() => take(message));
-      const text = `[nats] ${subject} cannot be heard: ${error.message}; give this user the right to subscribe to it`;
-      this.#wire.logger.log('error', 'cluster', text);
-    };
-    return this.#wire.nats.subscribe(subject, { callback });
-  }
 
   #arrived(message: Msg): void {
     const sender = senderOf(message);

@@ -6,7 +6,6 @@
  * is away: orders wait, deliveries stay in hand, and both go on when it is back, with or without what it had.
  */
 import { randomUUID } from 'node:crypto';
-import type { Subscription } from 'nats';
 import { messageOf } from '../../kernel/errors.ts';
 import type { Delivery, QueueCounts, WorkConsumer, WorkItem, WorkQueue } from '../../ports/work-queue.ts';
 import { saidAll, type Wire } from './wire.ts';
@@ -24,7 +23,7 @@ export class NatsWorkQueue implements WorkQueue {
   readonly #consumers = new Set<RunConsumer>();
   readonly #lossListeners = new Set<() => void>();
   readonly #stopListening: () => void;
-  readonly #othersLoss: Subscription;
+  readonly #stopHearing: () => void;
   #retry: NodeJS.Timeout | null = null;
   #isClosed = false;
 
@@ -52,10 +51,8 @@ export class NatsWorkQueue implements WorkQueue {
       onOverflow: () => this.tellLoss(),
     });
     this.#stopListening = wire.onRestored(() => void this.#restored());
-    this.#othersLoss = wire.nats.subscribe(wire.subjects.workLost, {
-      callback: (error, message) => {
-        if (error === null && message.string() !== this.#id) this.#lostByServer();
-      },
+    this.#stopHearing = wire.hear(wire.subjects.workLost, (message) => {
+      if (message.string() !== this.#id) this.#lostByServer();
     });
   }
 
@@ -83,6 +80,8 @@ export class NatsWorkQueue implements WorkQueue {
       capacity,
       deliver,
       isConnected: () => this.#wire.isConnected && !this.#isClosed,
+      // By the connection of now, which may not be the one that brought the item.
+      answer: (subject, word) => this.#wire.nats.publish(subject, word),
       onClosed: () => void this.#consumers.delete(consumer),
     });
     this.#consumers.add(consumer);
@@ -106,7 +105,7 @@ export class NatsWorkQueue implements WorkQueue {
     this.#stopListening();
     this.#orders.close();
     if (this.#retry !== null) clearTimeout(this.#retry);
-    if (!this.#wire.nats.isClosed()) this.#othersLoss.unsubscribe();
+    this.#stopHearing();
     await saidAll(this.#wire);
   }
 

@@ -6,12 +6,11 @@
  * hand is renewed until it is settled; 3. a delivery is settled once; 4. an item that arrives and cannot be held is
  * given back at once.
  */
-import type { JsMsg } from 'nats';
 import { messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { Delivery, WorkConsumer, WorkItem } from '../../ports/work-queue.ts';
 import { parsed } from './payload.ts';
-import type { WorkStream } from './work-stream.ts';
+import type { Pulled, WorkStream } from './work-stream.ts';
 
 export interface RunConsumerOptions {
   readonly stream: WorkStream;
@@ -20,15 +19,19 @@ export interface RunConsumerOptions {
   readonly capacity: number;
   readonly deliver: (delivery: Delivery) => void;
   readonly isConnected: () => boolean;
+  /** Publishes an answer. */
+  readonly answer: (subject: string, word: string) => void;
   readonly onClosed: () => void;
 }
 
 interface Held {
   /** A redelivery of what is in hand only brings a newer way to answer. */
-  message: JsMsg;
+  message: Pulled;
 }
 
-type Answer = 'ack' | 'nak' | 'term' | 'working';
+/** In the words of JetStream. */
+const ANSWERS = { ack: '+ACK', nak: '-NAK', term: '+TERM', working: '+WPI' } as const;
+type Answer = keyof typeof ANSWERS;
 
 const RENEW_MS = 2_500;
 const PAUSE_MIN_MS = 100;
@@ -109,7 +112,7 @@ export class RunConsumer implements WorkConsumer {
     }, this.#pauseMs);
   }
 
-  #arrived(message: JsMsg): void {
+  #arrived(message: Pulled): void {
     const item = readItem(message, this.#options.runId);
     if (item === null) {
       const text = `[nats] the work queue of run ${this.#options.runId} had something in it that is no work item; it was thrown away`;
@@ -163,10 +166,10 @@ export class RunConsumer implements WorkConsumer {
   }
 
   /** An answer that is lost means that the item comes again, and whoever leads the run knows better. */
-  #answer(message: JsMsg, answer: Answer): void {
+  #answer(message: Pulled, answer: Answer): void {
     if (!this.#options.isConnected()) return;
     try {
-      message[answer]();
+      this.#options.answer(message.answerTo, ANSWERS[answer]);
     } catch (error) {
       this.#options.logger.log('debug', 'cluster', `[nats] ${answer} was not sent: ${messageOf(error)}`);
     }
@@ -174,10 +177,10 @@ export class RunConsumer implements WorkConsumer {
 }
 
 /** A stream that was made anew counts from the start again, so the number alone names nothing. */
-const nameOf = ({ subject, seq }: JsMsg): string => `${seq} ${subject}`;
+const nameOf = ({ subject, seq }: Pulled): string => `${seq} ${subject}`;
 
 /** Null for what is no item of this run (I10). */
-function readItem(message: JsMsg, runId: string): WorkItem | null {
+function readItem(message: Pulled, runId: string): WorkItem | null {
   const item = parsed(message.data);
   if (item === null || typeof item !== 'object') return null;
   const { languageIndex, index, priority, ...rest } = item as Partial<Record<string, unknown>>;

@@ -3,7 +3,8 @@
  * that orders for one item are carried out one after the other and what waits is bounded by the items.
  *
  * Invariants: 1. an order is kept until the server has confirmed it; 2. at most `RUNNING_MAX` are under way, and
- * at most one for each item; 3. beyond `ORDERS_MAX` orders are dropped, and `onOverflow` says so when there is
+ * at most one for each item; a run
+ * that is dropped waits for what is under way for it, and what follows waits for the drop; 3. beyond `ORDERS_MAX` orders are dropped, and `onOverflow` says so when there is
  * room again: whoever published then publishes again what nobody has.
  */
 import { messageOf } from '../../kernel/errors.ts';
@@ -107,9 +108,10 @@ export class WorkOrders {
     }
   }
 
-  /** What is under way for a run would arrive after it was dropped. */
+  /** What is under way for a run would arrive after it was dropped, and what follows would be dropped with it. */
   #mustWait(order: Order): boolean {
-    if (order.kind !== 'drop' || this.#running === 0) return false;
+    if (order.kind !== 'drop') return this.#entries.has(dropName(order.item.runId));
+    if (this.#running === 0) return false;
     return [...this.#entries.values()].some(
       (entry) => entry.isRunning && entry.order.kind !== 'drop' && entry.order.item.runId === order.runId,
     );
@@ -163,8 +165,10 @@ export class WorkOrders {
   }
 }
 
+const dropName = (runId: string): string => JSON.stringify([runId]);
+
 function nameOf(order: Order): string {
-  if (order.kind === 'drop') return JSON.stringify([order.runId]);
+  if (order.kind === 'drop') return dropName(order.runId);
   const { runId, languageIndex, index } = order.item;
   return JSON.stringify([runId, languageIndex, index]);
 }

@@ -8,7 +8,7 @@ import {
   DiscardPolicy,
   type JetStreamClient,
   type JetStreamManager,
-  type JsMsg,
+  type Msg,
   nanos,
   RetentionPolicy,
   StorageType,
@@ -29,13 +29,22 @@ const WAITING_PULLS_MAX = 8_192;
 /** The item, or the subject, was not as expected. */
 const WRONG_LAST_SEQUENCE = 10_071;
 const NOT_FOUND = '404';
+const SHORT_ANSWER_WORDS = 9;
 /** No number: nobody answered. The others: not enabled on the server, or for the account. */
 const SWITCHED_OFF: ReadonlySet<number | undefined> = new Set([undefined, 10_039, 10_076]);
 
+/** An item as it came. */
+export interface Pulled {
+  readonly subject: string;
+  /** In the stream. */
+  readonly seq: number;
+  readonly data: Uint8Array;
+  /** Where what becomes of it is said. */
+  readonly answerTo: string;
+}
+
 export class WorkStream {
   readonly #wire: Wire;
-  readonly #manager: JetStreamManager;
-  readonly #client: JetStreamClient;
   readonly #onMadeAnew: () => void;
   /** What is there, or is being made: the stream by its name, consumers by theirs. */
   readonly #made = new Map<string, Promise<void>>();
@@ -43,8 +52,7 @@ export class WorkStream {
   /** @throws DlgforgeError `transport` when the server has no JetStream. */
   static async open(wire: Wire, onMadeAnew: () => void): Promise<WorkStream> {
     try {
-      const manager = await wire.nats.jetstreamManager({ timeout: ANSWER_MS });
-      const stream = new WorkStream(wire, manager, onMadeAnew);
+      const stream = new WorkStream(wire, onMadeAnew);
       await stream.#ensureStream();
       return stream;
     } catch (error) {
@@ -52,10 +60,8 @@ export class WorkStream {
     }
   }
 
-  private constructor(wire: Wire, manager: JetStreamManager, onMadeAnew: () => void) {
+  private constructor(wire: Wire, onMadeAnew: () => void) {
     this.#wire = wire;
-    this.#manager = manager;
-    this.#client = wire.nats.jetstream({ timeout: ANSWER_MS });
     this.#onMadeAnew = onMadeAnew;
   }
 
@@ -73,7 +79,7 @@ export class WorkStream {
     await this.#ensureStream();
     const expect = replace ? {} : { expect: { lastSubjectSequence: 0 } };
     try {
-      await this.#client.publish(this.#subject(item), JSON.stringify(item), {
+      await this.#client().publish(this.#subject(item), JSON.stringify(item), {
         ...expect,
         timeout: ANSWER_MS,
       });
@@ -93,17 +99,20 @@ export class WorkStream {
     await this.#purge(this.#wire.subjects.workOf(runId));
     const consumer = this.#wire.subjects.workConsumer(runId);
     this.#forget(consumer);
-    await this.#manager.consumers.delete(this.#name, consumer).catch(unlessMissing);
+    await (await this.#manager()).consumers.delete(this.#name, consumer).catch(unlessMissing);
   }
 
   /** The next item of the run; null when there was none for a while. */
-  async pull(runId: string): Promise<JsMsg | null> {
+  async pull(runId: string): Promise<Pulled | null> {
     const consumer = this.#wire.subjects.workConsumer(runId);
     await this.#ensureConsumer(runId, consumer);
     try {
-      return await this.#client.pull(this.#name, consumer, PULL_MS);
+      const subject = `$JS.API.CONSUMER.MSG.NEXT.${this.#name}.${consumer}`;
+      const query = JSON.stringify({ batch: 1, expires: nanos(PULL_MS) });
+      // Not by the library's shared inbox: the answer's subject is the item's.
+      const message = await this.#wire.nats.request(subject, query, { timeout: ANSWER_MS, noMux: true });
+      return readPulled(message);
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === '408') return null;
       // The server answers nothing when the consumer is not there.
       this.#forget(consumer);
       this.#forget(this.#name);
@@ -115,10 +124,10 @@ export class WorkStream {
   async counts(): Promise<QueueCounts> {
     try {
       await this.#ensureStream();
-      const { state } = await this.#manager.streams.info(this.#name);
+      const { state } = await (await this.#manager()).streams.info(this.#name);
       let inHand = 0;
       let redelivered = 0;
-      for await (const consumer of this.#manager.consumers.list(this.#name)) {
+      for await (const consumer of (await this.#manager()).consumers.list(this.#name)) {
         inHand += consumer.num_ack_pending;
         redelivered += consumer.num_redelivered;
       }
@@ -135,18 +144,27 @@ export class WorkStream {
     return this.#wire.subjects.workStream;
   }
 
+  /** Of the connection of now. */
+  #client(): JetStreamClient {
+    return this.#wire.nats.jetstream({ timeout: ANSWER_MS });
+  }
+
+  #manager(): Promise<JetStreamManager> {
+    return this.#wire.nats.jetstreamManager({ timeout: ANSWER_MS, checkAPI: false });
+  }
+
   #subject({ runId, languageIndex, index }: WorkItem): string {
     return this.#wire.subjects.workItem(runId, languageIndex, index);
   }
 
   async #purge(filter: string): Promise<void> {
     await this.#ensureStream();
-    await this.#manager.streams.purge(this.#name, { filter }).catch(unlessMissing);
+    await (await this.#manager()).streams.purge(this.#name, { filter }).catch(unlessMissing);
   }
 
   #ensureStream(): Promise<void> {
     return this.#once(this.#name, async () => {
-      const isThere = await this.#manager.streams.info(this.#name).then(() => true, unlessMissing);
+      const isThere = await (await this.#manager()).streams.info(this.#name).then(() => true, unlessMissing);
       if (isThere) return;
       const config = {
         name: this.#name,
@@ -157,8 +175,8 @@ export class WorkStream {
         max_msgs_per_subject: 1,
         discard: DiscardPolicy.Old,
       };
-      await withReplicas(this.#wire, (num_replicas) =>
-        this.#manager.streams.add({ ...config, num_replicas }),
+      await withReplicas(this.#wire, async (num_replicas) =>
+        (await this.#manager()).streams.add({ ...config, num_replicas }),
       );
       this.#onMadeAnew();
     });
@@ -167,11 +185,11 @@ export class WorkStream {
   async #ensureConsumer(runId: string, consumer: string): Promise<void> {
     await this.#ensureStream();
     await this.#once(consumer, async () => {
-      const isThere = await this.#manager.consumers
+      const isThere = await (await this.#manager()).consumers
         .info(this.#name, consumer)
         .then(() => true, unlessMissing);
       if (isThere) return;
-      await this.#manager.consumers.add(this.#name, {
+      await (await this.#manager()).consumers.add(this.#name, {
         durable_name: consumer,
         filter_subject: this.#wire.subjects.workOf(runId),
         ack_policy: AckPolicy.Explicit,
@@ -210,6 +228,20 @@ function apiCode(error: unknown): number | undefined {
   const api = error instanceof Error && 'api_error' in error ? error.api_error : null;
   const code = api !== null && typeof api === 'object' && 'err_code' in api ? api.err_code : undefined;
   return typeof code === 'number' ? code : undefined;
+}
+
+const NONE_IN_TIME = 408;
+
+/** Null when the server says that there was none. */
+function readPulled(message: Msg): Pulled | null {
+  const code = message.headers?.code ?? 0;
+  if (code === NONE_IN_TIME) return null;
+  if (code >= 300) throw new Error(`${code} ${message.headers?.description ?? ''}`);
+  const answerTo = message.reply ?? '';
+  const words = answerTo.split('.');
+  // `$JS.ACK.<stream>.<consumer>.<deliveries>.<seq>.…`; newer servers put domain and account before the stream.
+  const seq = Number(words[words.length > SHORT_ANSWER_WORDS ? 7 : 5]);
+  return { subject: message.subject, seq, data: message.data, answerTo };
 }
 
 /** Why streams cannot be used. */

@@ -33,6 +33,7 @@ beforeEach(() => {
     get isConnected() {
       return isConnected;
     },
+    hear: () => () => undefined,
     restoredForMs: Number.POSITIVE_INFINITY,
     onRestored(listener) {
       restore = listener;
