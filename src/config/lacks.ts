@@ -32,8 +32,13 @@ export function lacksOf(input: LacksInput): Lacks {
     text: withheldText(place, input),
   }));
   const of = (part: Part): string[] => missing.filter((found) => found.part === part).map(({ text }) => text);
+  const withheld = of('work');
+  // An inline key that is not here says more of the same.
+  const named = endpointKeys(input).filter(
+    (text) => !withheld.some((longer) => longer.startsWith(`${text} (`)),
+  );
   return {
-    work: [...roleKeys(input), ...endpointKeys(input), ...searchKey(input), ...of('work')],
+    work: [...roleKeys(input), ...named, ...searchKey(input), ...withheld],
     knowledge: [...knowledgeKeys(input), ...of('knowledge')],
     servers: of('servers'),
   };
