@@ -130,7 +130,7 @@ export class NatsWire implements Wire {
 
   async #follow(nats: NatsConnection, silent: () => void): Promise<void> {
     for await (const status of nats.status()) {
-      if (status.type === Events.Error) this.#complains(`it says ${JSON.stringify(status.data)}`);
+      if (status.type === Events.Error) this.#complains(`${this.shown} says ${JSON.stringify(status.data)}`);
       if (status.type === DebugEvents.StaleConnection) silent();
       // The last thing that is told of a connection that is used once.
       if (status.type === Events.Disconnect) return;
@@ -199,7 +199,7 @@ export class NatsWire implements Wire {
   #complains(what: string): void {
     if (what === this.#lastComplaint || this.#closing.signal.aborted) return;
     this.#lastComplaint = what;
-    this.logger.log('warn', 'cluster', `[nats] ${this.shown}: ${what}`);
+    this.logger.log('warn', 'cluster', `[nats] ${what}`);
   }
 
   async #pause(ms: number): Promise<void> {

@@ -208,6 +208,29 @@ describe('nodes on a NATS server', () => {
     expect(a.lost).toEqual([]);
   });
 
+  test('a server that hung for longer than an attempt takes everybody back once, and nothing arrives twice', async () => {
+    const [a, b] = [await start('a'), await start('b')];
+    process.kill(server.pid, 'SIGSTOP');
+    try {
+      await expect.poll(() => [a.link.isConnected, b.link.isConnected], SOON).toEqual([false, false]);
+      // Until at least one attempt was given up: its socket is in the server's queue.
+      await expect.poll(() => warnings.some((text) => /does not answer/.test(text)), SOON).toBe(true);
+    } finally {
+      process.kill(server.pid, 'SIGCONT');
+    }
+    await expect.poll(() => [a.link.isConnected, b.link.isConnected], SOON).toEqual([true, true]);
+    // The server drops those who do not log in after two seconds.
+    const said = Array.from({ length: 30 }, (_, count) => count);
+    for (const count of said) {
+      a.endpoint.broadcast(count);
+      a.endpoint.send('b', tell('a', count));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    await expect.poll(() => b.received.at(-1)?.body, SOON).toBe(29);
+    expect([a.heard, b.heard, b.received.map(({ body }) => body)]).toEqual([said, said, said]);
+    for (const { statuses } of [a, b]) expect(statuses).toEqual([expect.stringContaining('waiting'), null]);
+  });
+
   test('closing is quick, also when the server is away, and a closed link is silent', async () => {
     const a = await start('a');
     a.proxy.cut();
