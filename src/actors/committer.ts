@@ -109,21 +109,36 @@ function createCommitter(
     return 'new';
   };
 
-  const say = ({ conversation }: HandOver, command: CommitterSays['command']): void => {
+  const say = (conversation: HandOver['conversation'], command: CommitterSays['command']): void => {
     if (conversation === null) return;
     context.tell(conversation, { type: 'CommitterSays', epoch: options.lease.epoch, command });
   };
-  const tellSettled = (handOver: HandOver): void => say(handOver, { type: 'SettleConversation' });
+  const tellSettled = (handOver: HandOver): void =>
+    say(handOver.conversation, { type: 'SettleConversation' });
 
   const take = (handOver: HandOver): void => {
-    // The coordinator may not have heard yet of what was settled here a moment ago.
-    const isSettled = held.settled !== null && compareRanks(handOver.rank, held.settled) <= 0;
-    const standing = options.standing(handOver.rank);
+    const where = place(handOver.rank);
     // Its worker has been told to end it; it goes on when the run is resumed.
-    if (standing === 'left') return;
-    if (isSettled || standing === 'settled') return tellSettled(handOver);
+    if (where === 'left') return;
+    if (where === 'settled') return tellSettled(handOver);
     handedOver.set(nameOf(handOver.rank), handOver);
     context.tell(coordinator, { type: 'ConversationHandedOver', rank: handOver.rank });
+  };
+
+  const remind = (reminder: Extract<CommitterMessage, { type: 'RemindOfHandOver' }>): void => {
+    const { rank, conversation } = reminder;
+    const known = handedOver.get(nameOf(rank))?.conversation;
+    if (known?.incarnation === conversation.incarnation && known.node === conversation.node) return;
+    const where = place(rank);
+    if (where === 'left') return;
+    say(conversation, { type: where === 'settled' ? 'SettleConversation' : 'HandOverAgain' });
+  };
+
+  /** The coordinator may not have heard yet of what was settled here a moment ago. */
+  const place = (rank: Rank): Standing => {
+    const isSettled = held.settled !== null && compareRanks(rank, held.settled) <= 0;
+    const standing = options.standing(rank);
+    return standing === 'to_come' && isSettled ? 'settled' : standing;
   };
 
   const commitNext = async (rank: Rank): Promise<void> => {
@@ -190,7 +205,7 @@ function createCommitter(
     handedOver.delete(nameOf(handOver.rank));
     claims.release(handOver.rank);
     context.tell(coordinator, { type: 'ConversationSentBack', rank: handOver.rank });
-    say(handOver, { type: 'SendBack', turn, attempt, verdict });
+    say(handOver.conversation, { type: 'SendBack', turn, attempt, verdict });
   };
 
   return {
@@ -205,6 +220,8 @@ function createCommitter(
           throw message.error;
         case 'HandOver':
           return take(message);
+        case 'RemindOfHandOver':
+          return remind(message);
         case 'CommitNext':
           return commitNext(message.rank);
         default:

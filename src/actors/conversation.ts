@@ -20,7 +20,6 @@ import {
 } from '../dialogue/conversation-state.ts';
 import { evolve } from '../dialogue/evolve-conversation.ts';
 import type { ModelAnswer, Role } from '../dialogue/chat.ts';
-import { ledgerOf, payloadOf, questionedTurns } from '../dialogue/payload.ts';
 import { conversationIdOf } from '../dialogue/settings.ts';
 import { searchResult } from '../dialogue/tools.ts';
 import { type DlgforgeError, invariant, isDlgforgeError, unreachable } from '../kernel/errors.ts';
@@ -38,6 +37,7 @@ import { decodeConversationMessage } from './decode-messages.ts';
 import type { RunDirectory } from './directory.ts';
 import type { ModelCalls } from './endpoint-router/model-calls.ts';
 import { createEnquiries } from './enquiries.ts';
+import { handOverOf } from './hand-over.ts';
 import type { CommitterSays, ConversationMessage, WorkerMessage } from './messages.ts';
 import { type Persistence, persistentActor } from './runtime/persistent-actor.ts';
 import type { ActorContext, ActorDefinition, ActorRef, Behaviour } from './runtime/types.ts';
@@ -55,8 +55,8 @@ export interface ConversationOptions {
 
 /** A conversation has some fifteen events a turn; reading them is cheaper than writing its state often. */
 const SNAPSHOT_EVERY = 256;
-/** A hand-over that nobody answers (its receiver was restarted) is repeated. */
-const REPEAT_HAND_OVER_MS = 10_000;
+/** Whoever was handed over to may have been restarted since, and forgotten it. */
+const REMIND_MS = 10_000;
 /** The journal of a conversation. */
 export const conversationPersistenceId = (runId: string, languageIndex: number, index: number) =>
   persistenceId(`${runPrefix(toRunId(runId))}${languageIndex}/${index}`);
@@ -139,7 +139,7 @@ function createConversation(
   let startedStep = -1;
   /** Calls that were not made because none may be. */
   let heldBack: Effect[] = [];
-  let cancelRepeat = (): void => undefined;
+  let cancelReminder = (): void => undefined;
 
   const command = (next: ConversationCommand): ConversationMessage => ({ type: 'Command', command: next });
   const failed = (error: unknown): ConversationMessage => ({ type: 'EffectFailed', error });
@@ -160,8 +160,8 @@ function createConversation(
         return reportDrained();
       case 'GoOn':
         return goOn();
-      case 'RepeatHandOver':
-        return repeatHandOver(message.step);
+      case 'RemindCommitter':
+        return remind(message.step);
       default:
         return unreachable(message);
     }
@@ -187,7 +187,8 @@ function createConversation(
   const heed = async ({ epoch, command: said }: CommitterSays): Promise<void> => {
     if (epoch < held.epoch) return;
     held.epoch = epoch;
-    await obey(said);
+    if (said.type !== 'HandOverAgain') await obey(said);
+    else if (persistence.state.stage.type === 'ready') handOver();
   };
 
   const goOn = (): void => {
@@ -361,29 +362,26 @@ function createConversation(
   };
 
   const handOver = (): void => {
-    const { state } = persistence;
-    invariant(state.stage.type === 'ready', 'a conversation is handed over when it is ready');
-    const { outcome } = state.stage;
     const committer = directory.committer();
-    if (committer !== null) {
-      context.tell(committer, {
-        type: 'HandOver',
-        rank,
-        conversationId: state.plan?.conversationId ?? conversationId,
-        conversation: context.self,
-        turns: questionedTurns(state),
-        payload: payloadOf(state, dialogue.settings, options.inputs),
-        ledger: outcome.type === 'finished' ? ledgerOf(state) : [],
-        outcome,
-      });
-    }
-    cancelRepeat();
-    cancelRepeat = context.after(REPEAT_HAND_OVER_MS, { type: 'RepeatHandOver', step: state.step });
+    const { state } = persistence;
+    if (committer !== null)
+      context.tell(committer, handOverOf(state, context.self, dialogue.settings, options.inputs));
+    remindLater();
   };
 
-  const repeatHandOver = (step: number | null): void => {
+  const remind = (step: number | null): void => {
     const { state } = persistence;
-    if (state.stage.type === 'ready' && (step === null || step === state.step)) handOver();
+    if (state.stage.type !== 'ready' || (step !== null && step !== state.step)) return;
+    const committer = directory.committer();
+    if (committer !== null)
+      context.tell(committer, { type: 'RemindOfHandOver', rank, conversation: context.self });
+    remindLater();
+  };
+
+  const remindLater = (): void => {
+    const { step } = persistence.state;
+    cancelReminder();
+    cancelReminder = context.after(REMIND_MS, { type: 'RemindCommitter', step });
   };
 
   // An imported journal may end between two turns; any command goes on from there.

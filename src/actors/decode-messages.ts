@@ -75,6 +75,7 @@ const conversationMessage: z.ZodType<ConversationMessage> = z.object({
   epoch: count,
   command: z.discriminatedUnion('type', [
     z.object({ type: z.literal('SettleConversation') }),
+    z.object({ type: z.literal('HandOverAgain') }),
     z.object({
       type: z.literal('SendBack'),
       turn: count,
@@ -127,6 +128,7 @@ const handOver = z.object({
 });
 const committerMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('CheckQuestion'), rank, questionKey, replyTo }),
+  z.object({ type: z.literal('RemindOfHandOver'), rank, conversation: actor }),
   handOver,
 ]);
 /**
@@ -135,7 +137,7 @@ const committerMessage = z.discriminatedUnion('type', [
  */
 export function decodeCommitterMessage(body: unknown): CommitterMessage {
   const message = committerMessage.parse(body);
-  if (message.type === 'CheckQuestion') return message;
+  if (message.type !== 'HandOver') return message;
   const { payload: asItCame } = body as HandOver;
   return { ...message, payload: asItCame };
 }

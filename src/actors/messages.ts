@@ -25,7 +25,10 @@ export type { RunEnd, RunTrouble };
 export interface CommitterSays {
   readonly type: 'CommitterSays';
   readonly epoch: number;
-  readonly command: Extract<ConversationCommand, { type: 'SettleConversation' | 'SendBack' }>;
+  readonly command:
+    | Extract<ConversationCommand, { type: 'SettleConversation' | 'SendBack' }>
+    /** It is not known here, or from another actor. */
+    | { readonly type: 'HandOverAgain' };
 }
 
 export type ConversationMessage =
@@ -39,8 +42,8 @@ export type ConversationMessage =
   | { readonly type: 'Drain'; readonly order: number }
   /** Calls may be made again. */
   | { readonly type: 'GoOn' }
-  /** Hand over again: whoever was told may have been restarted, or replaced, since. Null: whatever the step. */
-  | { readonly type: 'RepeatHandOver'; readonly step: number | null };
+  /** If it was handed over: whoever was told may have been restarted, or replaced, since. Null: whatever the step. */
+  | { readonly type: 'RemindCommitter'; readonly step: number | null };
 
 // ---- worker -------------------------------------------------------------------------------------
 
@@ -109,6 +112,12 @@ export type CommitterMessage =
     }
   | { readonly type: 'LookUpFailed'; readonly error: unknown }
   | HandOver
+  /** It was handed over, and waits. Small, because it is said again and again; the payload is not. */
+  | {
+      readonly type: 'RemindOfHandOver';
+      readonly rank: Rank;
+      readonly conversation: ActorRef<ConversationMessage>;
+    }
   /** Its turn in the rank order has come. */
   | { readonly type: 'CommitNext'; readonly rank: Rank };
 

@@ -75,15 +75,3 @@ export class WorkInHand {
     return this.all().every(({ stage }) => stage.type !== 'running' || stage.isDrained);
   }
 }
-
-/** The drop of a conversation whose actor has been given up: nothing of it can be read, or sent back. */
-export const crashed = (rank: Rank, conversationId: string, detail: string): HandOver => ({
-  type: 'HandOver',
-  rank,
-  conversationId,
-  conversation: null,
-  turns: [],
-  payload: null,
-  ledger: [],
-  outcome: { type: 'dropped', reason: 'crashed', detail },
-});

@@ -14,6 +14,7 @@ import { isDlgforgeError, messageOf, unreachable } from '../kernel/errors.ts';
 import type { Delivery, WorkConsumer, WorkQueue } from '../ports/work-queue.ts';
 import { conversation, type ConversationOptions } from './conversation.ts';
 import { decodeClaimReply, decodeWorkerMessage } from './decode-messages.ts';
+import { crashed } from './hand-over.ts';
 import type {
   ClaimReply,
   CoordinatorMessage,
@@ -24,7 +25,7 @@ import type {
 } from './messages.ts';
 import type { ActorContext, ActorDefinition, Behaviour, ReplyTo, Terminated } from './runtime/types.ts';
 import { isRunLevel } from './run-level-failure.ts';
-import { crashed, type InHand, WorkInHand } from './work-in-hand.ts';
+import { type InHand, WorkInHand } from './work-in-hand.ts';
 
 export interface WorkerOptions extends ConversationOptions {
   readonly runId: string;
@@ -304,14 +305,14 @@ function createWorker(
     consumer?.setCapacity(capacity());
     const wasDrained = last?.phase === 'draining' && !isNewLeader;
     steer();
-    if (isNewLeader) repeatHandOvers();
+    if (isNewLeader) remindOfHandOvers();
     if (isNewLeader || (notice.phase === 'draining' && !wasDrained)) report();
   };
 
   /** What the last one was told may be lost with it. */
-  const repeatHandOvers = (): void => {
+  const remindOfHandOvers = (): void => {
     for (const { stage } of inHand.all()) {
-      if (stage.type === 'running') context.tell(stage.actor, { type: 'RepeatHandOver', step: null });
+      if (stage.type === 'running') context.tell(stage.actor, { type: 'RemindCommitter', step: null });
       if (stage.type === 'crashed') handOverDrop(stage.handOver);
     }
   };

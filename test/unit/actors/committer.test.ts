@@ -125,3 +125,31 @@ test('I3: a commit that fails is done again after the restart, once', async () =
   expect(faulty.fired()).toBe(1);
   expect(await store.runCounts(runId('R'))).toMatchObject([{ committed: 1, nextIndex: 1 }]);
 });
+
+test('a reminder is answered when the hand-over is not known here, or is settled, and costs nothing otherwise', async () => {
+  const ref = await spawnCommitter();
+  const remind = (index: number): void =>
+    system.tell(ref, { type: 'RemindOfHandOver', rank: { index, languageIndex: 0 }, conversation });
+  const commands = (): string[] =>
+    heard.flatMap((message) => (message.type === 'CommitterSays' ? message.command.type : []));
+  remind(0);
+  await until(() => heard.length === 1, 'the wish to have it again');
+  expect(commands()).toEqual(['HandOverAgain']);
+  const first = handOver(0, [['When is high water?']]);
+  system.tell(ref, first);
+  remind(0);
+  // Of a conversation that went on in another actor it has the wrong one.
+  system.tell(ref, {
+    ...first,
+    conversation: { ...conversation, incarnation: conversation.incarnation + 1 },
+  });
+  remind(0);
+  await until(() => heard.length === 2, 'the wish again');
+  expect(commands()).toEqual(['HandOverAgain', 'HandOverAgain']);
+  system.tell(ref, first);
+  system.tell(ref, { type: 'CommitNext', rank: first.rank });
+  await until(() => heard.length === 3, 'that it is settled');
+  remind(0);
+  await until(() => heard.length === 4, 'that it is settled');
+  expect(commands().slice(2)).toEqual(['SettleConversation', 'SettleConversation']);
+});

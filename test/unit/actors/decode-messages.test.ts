@@ -88,6 +88,7 @@ const cases: readonly [string, (body: unknown) => unknown, readonly unknown[], r
     decodeConversationMessage,
     [
       { type: 'CommitterSays', epoch: 2, command: { type: 'SettleConversation' } },
+      { type: 'CommitterSays', epoch: 2, command: { type: 'HandOverAgain' } },
       {
         type: 'CommitterSays',
         epoch: 2,
@@ -106,6 +107,7 @@ const cases: readonly [string, (body: unknown) => unknown, readonly unknown[], r
     decodeCommitterMessage,
     [
       { type: 'CheckQuestion', rank, questionKey: 'a'.repeat(64), replyTo },
+      { type: 'RemindOfHandOver', rank, conversation: actor },
       handOver,
       { ...handOver, payload: null },
     ],
