@@ -61,7 +61,7 @@ export const METRIC_CATALOGUE = {
   dlgforge_envelopes_refused_total: {
     type: 'counter',
     labels: [],
-    help: 'Arrivals from other nodes that were malformed or of another protocol.',
+    help: 'Arrivals from other nodes that were malformed, too big or of another protocol.',
   },
 
   // Store

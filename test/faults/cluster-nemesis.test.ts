@@ -103,7 +103,7 @@ test(`the same bytes while something is killed or frozen every ${EVERY_MS / 1000
   const said: string[] = [];
   const say = (text: string): void => {
     said.push(text);
-    process.stderr.write(`nemesis ${SEED}: ${text}\n`);
+    process.stderr.write(`nemesis ${SEED}: ${new Date().toISOString().slice(11, 23)} ${text}\n`);
   };
   await using lab = await startLab({ rehearsal, config: configFor(true) });
   await Promise.all([lab.startAgent({ workers: 2 }), lab.startAgent(), lab.startAgent()]);

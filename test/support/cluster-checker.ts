@@ -137,19 +137,21 @@ const CLOCK_MS = 1;
 
 /** I1: a request whose answer was durable does not arrive again. */
 export function paidTwice({ journal, requests }: Pick<RunFacts, 'journal' | 'requests'>): string[] {
-  const durableAt = new Map<string, number>();
-  for (const { answerKey, atMs } of journal) {
-    if (answerKey !== null) durableAt.set(answerKey, Math.min(atMs, durableAt.get(answerKey) ?? Infinity));
+  const durable = new Map<string, JournalFact>();
+  for (const fact of journal) {
+    const { answerKey, atMs } = fact;
+    if (answerKey !== null && atMs < (durable.get(answerKey)?.atMs ?? Infinity)) durable.set(answerKey, fact);
   }
-  return requests
-    .filter(
-      ({ event, key, at_ms }) => event === 'arrival' && at_ms > (durableAt.get(key) ?? Infinity) + CLOCK_MS,
-    )
-    .map(
-      ({ key, at_ms }) =>
-        `paid again: ${key} arrived ${at_ms - (durableAt.get(key) ?? 0)} ms after its answer was durable`,
-    );
+  return requests.flatMap(({ event, key, at_ms, arrival }) => {
+    const kept = durable.get(key);
+    if (event !== 'arrival' || kept === undefined || at_ms <= kept.atMs + CLOCK_MS) return [];
+    return [
+      `paid again: ${key} arrived for the ${arrival}. time at ${time(at_ms)}; its answer was durable at ${time(kept.atMs)} (${kept.id} ${kept.seq}, epoch ${kept.epoch})`,
+    ];
+  });
 }
+
+const time = (ms: number): string => new Date(ms).toISOString().slice(11, 23);
 
 /** Answers that the endpoint gave and that no journal has. */
 export function wastedCalls({ journal, requests }: Pick<RunFacts, 'journal' | 'requests'>): string[] {

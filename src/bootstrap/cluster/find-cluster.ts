@@ -51,7 +51,7 @@ export async function findCluster(wanted: Wanted): Promise<ClusterAddress | null
   if (postgres === null) {
     throw new DlgforgeError(
       'config',
-      `The cluster at ${natsUrls.map(shown).join(', ')} keeps its data in Postgres, and no DSN is given. Set DLGFORGE_POSTGRES_DSN (store.postgres.dsn) to the one that \`dlgforge cluster start --head\` printed, or that its nodes were started with.`,
+      `The cluster at ${natsUrls.map(withoutLogin).join(', ')} keeps its data in Postgres, and no DSN is given. Set DLGFORGE_POSTGRES_DSN (store.postgres.dsn) to the one that \`dlgforge cluster start --head\` printed, or that its nodes were started with.`,
     );
   }
   return {
@@ -131,7 +131,7 @@ const urlsOf = (text: string): string[] =>
     .filter((url) => url !== '');
 
 /** Without what stands before the `@`. */
-const shown = (url: string): string => url.replace(/\/\/[^/@]*@/, '//');
+export const withoutLogin = (url: string): string => url.replace(/\/\/[^/@]*@/, '//');
 
 /** What may never appear in a log. */
 export function secretsIn({ natsToken, postgres, natsUrls }: ClusterAddress): string[] {

@@ -22,7 +22,7 @@ import { meteredQueue } from '../metrics/metered-queue.ts';
 import { meteredStore } from '../metrics/metered-store.ts';
 import { actorSource, membershipSource } from '../metrics/sources.ts';
 import { BUILD, PROTOCOL } from '../version.ts';
-import type { ClusterAddress } from './find-cluster.ts';
+import { type ClusterAddress, withoutLogin } from './find-cluster.ts';
 
 export interface StoreLimits {
   readonly poolMin: number;
@@ -101,7 +101,7 @@ export async function joinCluster(options: JoinOptions): Promise<ClusterNode> {
   const { address, kind, parent = null, logger, command, onStatus, metrics = noMetrics } = options;
   const name = options.name ?? freshNodeName();
   await using undo = new AsyncDisposableStack();
-  onStatus(`connecting to NATS at ${address.natsUrls.join(', ')}`);
+  onStatus(`connecting to NATS at ${address.natsUrls.map(withoutLogin).join(', ')}`);
   const link: NatsLink = await connectNats({
     urls: address.natsUrls,
     ...(address.natsToken === null ? {} : { token: address.natsToken }),
@@ -142,7 +142,9 @@ export async function joinCluster(options: JoinOptions): Promise<ClusterNode> {
   await membership.ready();
   onStatus(null);
   if (metrics.isOn) {
-    metrics.source(actorSource(system));
+    const refusedBroadcasts = (): number =>
+      [...membership.refusedBySender.values()].reduce((sum, count) => sum + count, 0);
+    metrics.source(actorSource(system, () => link.transport.stats().refused + refusedBroadcasts()));
     metrics.source(membershipSource(membership));
   }
   const stack = undo.move();

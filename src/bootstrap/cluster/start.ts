@@ -18,6 +18,7 @@ import {
   nkeySeedFileOf,
   secretsIn,
   wantedFromFlags,
+  withoutLogin,
 } from './find-cluster.ts';
 import { freshNodeName } from './join.ts';
 import { startNode, type RunningNode } from './node.ts';
@@ -138,7 +139,7 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
   await writeNodeFile(stateDir, {
     node: name,
     namespace,
-    address: address.natsUrls.map(withoutSecrets).join(','),
+    address: address.natsUrls.map(withoutLogin).join(','),
   });
   undo.defer(() => removeNodeFile(stateDir, process.pid));
   onStatus(null);
@@ -213,8 +214,6 @@ async function addressOf(flags: StartFlags, environment: Environment): Promise<C
     'No cluster is running on this machine. Start its first node with `dlgforge cluster start --head`, or name one that runs elsewhere: `dlgforge cluster start --address nats://host:4222` (its head printed the whole line).',
   );
 }
-
-const withoutSecrets = (url: string): string => url.replace(/\/\/[^/@]*@/, '//');
 
 /** @throws DlgforgeError `usage`. */
 function labelsOf(texts: readonly string[]): Record<string, string> {

@@ -8,13 +8,14 @@ import type { QueueCounts } from '../../ports/work-queue.ts';
 
 const CONVERSATION = 'conversation';
 
-export function actorSource(system: ActorSystem): MetricSource {
+/** @param refusedBefore arrivals that did not get as far as the actors' door */
+export function actorSource(system: ActorSystem, refusedBefore: () => number = () => 0): MetricSource {
   return () => {
     const kinds = new Map<string, { actors: number; waiting: number; fullest: number }>();
     for (const { kind, mailboxLength } of system.tree()) count(kinds, kind, mailboxLength);
     const samples: Sample[] = [
       sample('dlgforge_asks_pending', system.pendingAskCount),
-      sample('dlgforge_envelopes_refused_total', system.refusedEnvelopeCount),
+      sample('dlgforge_envelopes_refused_total', system.refusedEnvelopeCount + refusedBefore()),
       sample('dlgforge_conversations_open', kinds.get(CONVERSATION)?.actors ?? 0),
     ];
     for (const [kind, { actors, waiting, fullest }] of kinds)
