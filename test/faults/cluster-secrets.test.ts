@@ -176,6 +176,21 @@ describe.skipIf(ADDRESS === null)('a run with keys', () => {
     for (const server of models.values()) expect(server.stats().answered).toBeGreaterThan(0);
   });
 
+  test('a head for other machines says what it opened, and lets in nobody who lacks the token or the password', async () => {
+    const { host: nats } = new URL(address.natsUrl);
+    const database = new URL(joining().DLGFORGE_POSTGRES_DSN);
+    expect([nats, database.host].map((place) => place.split(':')[0])).toEqual([host, host]);
+    const said = nodes.get('head')?.said() ?? '';
+    expect(said).toContain(`open to other machines: NATS on ${nats}, behind a token`);
+    expect(said).toContain(`open to other machines: Postgres on ${database.host}, behind a password`);
+    await expect(connect({ servers: address.natsUrl, reconnect: false })).rejects.toThrow(/authorization/i);
+    for (const guess of ['', 'wrong']) {
+      database.password = guess;
+      const stranger = new Client({ connectionString: String(database) });
+      await expect(stranger.connect()).rejects.toThrow(/password/i);
+    }
+  });
+
   test('a node that lacks the key of a role takes no conversations, and status says so in words', () => {
     expect(told.join('\n')).toMatch(
       /head\S* takes no conversations: it lacks JUDGE_MODEL_API_KEY for the endpoint judge-server \(its key stands in the configuration of the submitter/,
