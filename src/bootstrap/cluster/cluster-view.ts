@@ -2,6 +2,7 @@
 import type { CallStats } from '../../actors/endpoint-router/call-stats.ts';
 import type { EndpointStats } from '../../actors/endpoint-router/endpoint-state.ts';
 import type { RouterMessage } from '../../actors/endpoint-router/router-messages.ts';
+import { decodeRunView } from '../../actors/decode-messages.ts';
 import { coordinatorPath, runSingleton } from '../../actors/directory.ts';
 import type { CoordinatorMessage, RunView } from '../../actors/messages.ts';
 import { actorRef } from '../../actors/runtime/types.ts';
@@ -53,10 +54,16 @@ export function runView({ membership, system }: ClusterNode, runId: RunId): Clus
       .catch(() => lastFigures.endpoints);
   };
   return {
-    view: () =>
-      system.ask<CoordinatorMessage, RunView>(coordinator(), (replyTo) => ({ type: 'GetRunView', replyTo }), {
-        timeoutMs: ASK_MS,
-      }),
+    view: async () =>
+      decodeRunView(
+        await system.ask<CoordinatorMessage, RunView>(
+          coordinator(),
+          (replyTo) => ({ type: 'GetRunView', replyTo }),
+          {
+            timeoutMs: ASK_MS,
+          },
+        ),
+      ),
     async figures() {
       const stats = await endpoints();
       const counted = membership
