@@ -160,12 +160,17 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     goOn();
   };
 
+  /** The run's end is the last of its events: whoever follows it has left. */
+  const note = (events: readonly RunEvent[]): void => {
+    if (!isOver()) log.note(events);
+  };
+
   const welcome = ({ worker, lacks }: WorkerHere): void => {
     const key = workerKey(worker);
     context.watch(worker, (terminated) => ({ type: 'WorkerEnded', worker: key, terminated }));
     if (held.workers.has(key)) return;
     held.workers.set(key, worker);
-    log.note([{ type: 'WorkerJoined', worker: workerName(worker), lacks }]);
+    note([{ type: 'WorkerJoined', worker: workerName(worker), lacks }]);
   };
 
   const workerEnded = (key: string, { reason }: Terminated): void => {
@@ -173,7 +178,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     const lost = crew.lost(key);
     if (lost === null) return;
     if (reason !== 'stopped' || lost.held > 0)
-      log.note([{ type: 'WorkerLost', worker: lost.name, conversations: lost.held }]);
+      note([{ type: 'WorkerLost', worker: lost.name, conversations: lost.held }]);
     warmUp();
     // Also what it may have had from the queue and not asked for yet.
     republish(unheld());

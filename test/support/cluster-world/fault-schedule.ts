@@ -1,0 +1,266 @@
+/**
+ * What goes wrong in a simulation, and when: drawn from the seed. Everything that is done to the cluster is
+ * undone at the end of the bad time, and what it needs to go on is there then.
+ */
+import type { Weather } from '../../../src/transport/memory-transport.ts';
+import type { ClusterWorld, Process } from './cluster-world.ts';
+import type { Dice } from './dice.ts';
+
+export interface FaultScheduleOptions {
+  readonly world: ClusterWorld;
+  readonly dice: Dice;
+  /** The first fault comes after this. */
+  readonly quietMs: number;
+  /** From one fault to the next. */
+  readonly pauseMs: readonly [min: number, max: number];
+  /** Then everything is well again. */
+  readonly badTimeMs: number;
+  readonly processesMax: number;
+  /**
+   * Whether two nodes may lose each other while both reach the server in the network's middle, which one
+   * server never does to its clients: a cluster of servers can.
+   */
+  readonly splits: boolean;
+}
+
+/** True when it struck: there may be nobody to strike. */
+type Fault = (again: Again) => boolean;
+
+const AGENTS_MIN = 1;
+const STORM: Weather = { drop: 0.05, duplicate: 0.1, reorder: 0.15 };
+const RAIN: Weather = { drop: 0.01, duplicate: 0.02, reorder: 0.05 };
+
+export class FaultSchedule {
+  readonly #options: FaultScheduleOptions;
+  /** What is still to be undone. */
+  readonly #undo = new Set<() => void>();
+  readonly counts = new Map<string, number>();
+
+  constructor(options: FaultScheduleOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    const { world, quietMs, badTimeMs } = this.#options;
+    world.clock.schedule(quietMs, () => this.#next());
+    world.clock.schedule(badTimeMs, () => this.#heal());
+  }
+
+  #next(): void {
+    const { world, dice, pauseMs, badTimeMs } = this.#options;
+    if (world.trace.elapsedMs >= badTimeMs) return;
+    const [name, fault] = dice.pick(this.#faults()) as [string, Fault];
+    if (fault((afterMs, undo) => this.#undoLater(afterMs, undo)))
+      this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
+    world.clock.schedule(dice.between(...pauseMs), () => this.#next());
+  }
+
+  #undoLater(afterMs: number, undo: () => void): void {
+    const once = (): void => {
+      if (this.#undo.delete(once)) undo();
+    };
+    this.#undo.add(once);
+    this.#options.world.clock.schedule(afterMs, once);
+  }
+
+  #heal(): void {
+    const { world } = this.#options;
+    for (const undo of this.#undo) undo();
+    world.trace.note('FAULT', 'all is well again');
+    const agents = this.#agents();
+    if (agents.length === 0) this.#startNode();
+    else if (this.#workers().length === 0) for (const agent of agents) world.startWorker(agent);
+  }
+
+  // The faults.
+
+  #faults(): [string, Fault][] {
+    return [
+      ['kill a worker', (again) => this.#killWorker(again)],
+      ['kill a node', (again) => this.#killNode(this.#anyAgent(), again)],
+      ['kill a leader', (again) => this.#killNode(this.#aLeader(), again)],
+      ['freeze', (again) => this.#freeze(this.#anyone(), again)],
+      ['freeze', (again) => this.#freeze(this.#anyone(), again)],
+      ['freeze a leader', (again) => this.#freeze(this.#aLeader(), again)],
+      ['cut off', (again) => this.#cutOff(this.#anyone(), again)],
+      ['cut off a leader', (again) => this.#cutOff(this.#aLeader(), again)],
+      ...(this.#options.splits ? this.#splits() : []),
+      ['weather', (again) => this.#weather(again)],
+      ['store away', (again) => this.#storeAway(again)],
+      ['store cut', (again) => this.#storeCut(again)],
+      ['queue lost', () => this.#loseQueue()],
+      ['add', () => this.#add()],
+      ['drain', () => this.#drain()],
+    ];
+  }
+
+  #splits(): [string, Fault][] {
+    return [
+      ['cut one way', (again) => this.#cutOneWay(again)],
+      ['partition', (again) => this.#partition(again)],
+    ];
+  }
+
+  #killWorker(again: Again): boolean {
+    const { world, dice } = this.#options;
+    const worker = this.#pick(this.#workers());
+    if (worker === undefined) return false;
+    world.kill(worker);
+    const agent = world.processes.find(({ body }) => body.name === worker.parent);
+    again(dice.between(200, 3_000), () => {
+      if (agent !== undefined && world.living.includes(agent)) world.startWorker(agent);
+    });
+    return true;
+  }
+
+  #killNode(victim: Process | undefined, again: Again): boolean {
+    const { world, dice } = this.#options;
+    if (victim === undefined) return false;
+    world.kill(victim);
+    again(dice.between(500, 12_000), () => this.#startNode());
+    return true;
+  }
+
+  #freeze(victim: Process | undefined, again: Again): boolean {
+    const { world, dice } = this.#options;
+    if (victim === undefined || !victim.body.isRunning) return false;
+    world.freeze(victim);
+    again(dice.between(200, 9_000), () => world.thaw(victim));
+    return true;
+  }
+
+  #cutOff(victim: Process | undefined, again: Again): boolean {
+    const { world, dice } = this.#options;
+    if (victim === undefined || !victim.body.reachesQueue) return false;
+    world.cutOff(victim);
+    again(dice.between(200, 9_000), () => world.restore(victim));
+    return true;
+  }
+
+  #cutOneWay(again: Again): boolean {
+    const { world, dice } = this.#options;
+    const [from, to] = dice.shuffled(world.living).map(({ body }) => body.name);
+    if (from === undefined || to === undefined) return false;
+    world.trace.note('FAULT', `nothing gets from ${from} to ${to}`);
+    world.transport.cut(from, to);
+    again(dice.between(200, 9_000), () => {
+      world.trace.note('FAULT', `messages get from ${from} to ${to} again`);
+      world.transport.mend(from, to);
+    });
+    return true;
+  }
+
+  #partition(again: Again): boolean {
+    const { world, dice } = this.#options;
+    const names = dice.shuffled(world.living).map(({ body }) => body.name);
+    const [some, others] = [names.slice(0, names.length >> 1), names.slice(names.length >> 1)];
+    world.trace.note('FAULT', `${some.join()} and ${others.join()} do not reach each other`);
+    const each = (act: (a: string, b: string) => void): void => {
+      for (const a of some) for (const b of others) act(a, b);
+    };
+    each((a, b) => world.transport.partition(a, b));
+    again(dice.between(200, 9_000), () => {
+      world.trace.note('FAULT', `${some.join()} and ${others.join()} reach each other again`);
+      each((a, b) => world.transport.heal(a, b));
+    });
+    return true;
+  }
+
+  #weather(again: Again): boolean {
+    const { world, dice } = this.#options;
+    const weather = dice.falls(0.5) ? STORM : RAIN;
+    world.trace.note('FAULT', weather === STORM ? 'a storm' : 'rain');
+    world.transport.setWeather(weather);
+    again(dice.between(1_000, 8_000), () => {
+      world.trace.note('FAULT', 'fair weather');
+      world.transport.setWeather({});
+    });
+    return true;
+  }
+
+  #storeAway(again: Again): boolean {
+    const { world, dice } = this.#options;
+    if (world.storeFaults.isAway) return false;
+    world.trace.note('FAULT', 'the database is away');
+    world.storeFaults.isAway = true;
+    again(dice.between(200, 8_000), () => {
+      world.trace.note('FAULT', 'the database is back');
+      world.storeFaults.isAway = false;
+    });
+    return true;
+  }
+
+  #storeCut(again: Again): boolean {
+    const { world, dice } = this.#options;
+    const victim = this.#anyone();
+    if (victim === undefined || !victim.body.reachesStore) return false;
+    world.trace.note('FAULT', `${victim.body.name} does not reach the database`);
+    victim.body.reachesStore = false;
+    again(dice.between(200, 9_000), () => {
+      world.trace.note('FAULT', `${victim.body.name} reaches the database again`);
+      victim.body.reachesStore = true;
+    });
+    return true;
+  }
+
+  #loseQueue(): boolean {
+    const { world } = this.#options;
+    world.trace.note('FAULT', `the queue is lost, with ${world.queue.waiting} that waited`);
+    world.queue.lose();
+    return true;
+  }
+
+  #add(): boolean {
+    if (this.#options.world.living.length >= this.#options.processesMax) return false;
+    this.#startNode();
+    return true;
+  }
+
+  #drain(): boolean {
+    const { world, dice } = this.#options;
+    const agents = this.#agents();
+    const workers = this.#workers().filter(({ body }) => body.isRunning);
+    const victim = dice.falls(0.5) && agents.length > AGENTS_MIN ? this.#anyAgent() : this.#pick(workers);
+    if (victim === undefined || workers.length < 2) return false;
+    void world.drain(victim);
+    return true;
+  }
+
+  // Whom.
+
+  #startNode(): void {
+    const { world, processesMax } = this.#options;
+    if (world.living.length >= processesMax && this.#workers().length > 0) return;
+    world.startWorker(world.startAgent());
+  }
+
+  #pick(processes: readonly Process[]): Process | undefined {
+    return this.#options.dice.pick(processes);
+  }
+
+  #agents(): Process[] {
+    return this.#options.world.living.filter(({ kind }) => kind === 'agent');
+  }
+
+  #workers(): Process[] {
+    return this.#options.world.living.filter(({ kind }) => kind === 'worker');
+  }
+
+  #anyAgent(): Process | undefined {
+    return this.#pick(this.#agents());
+  }
+
+  #anyone(): Process | undefined {
+    return this.#pick(this.#options.world.living);
+  }
+
+  #aLeader(): Process | undefined {
+    const leading = this.#agents().filter(({ node }) => {
+      const own = node?.membership.members().find(({ card }) => card.node === node.name);
+      return (own?.card.leads.length ?? 0) > 0;
+    });
+    return this.#pick(leading) ?? this.#anyAgent();
+  }
+}
+
+type Again = (afterMs: number, undo: () => void) => void;

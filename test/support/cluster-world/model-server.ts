@@ -1,0 +1,109 @@
+/**
+ * The model endpoint of a simulated cluster. Owns the requests that are open.
+ *
+ * A request is open from the moment it is sent until the server has answered it or its connection is
+ * closed: by its client, or by the kernel of a process that was killed. One of a process that stands still
+ * stays open until it is answered, because nobody closes its connection.
+ */
+import type { ModelRequest, Role } from '../../../src/dialogue/chat.ts';
+import type { Clock } from '../../../src/kernel/clock.ts';
+import { DlgforgeError } from '../../../src/kernel/errors.ts';
+import { keyed } from '../../../src/dialogue/stored-request.ts';
+import type { AttemptOutcome, ModelPort } from '../../../src/ports/model.ts';
+import type { Body } from './body.ts';
+import type { Dice } from './dice.ts';
+import type { Referee } from './referee.ts';
+import { ENDPOINT, scriptedAnswer } from './scripted-model.ts';
+
+export interface ModelServerOptions {
+  readonly clock: Clock;
+  readonly dice: Dice;
+  readonly referee: Referee;
+  readonly maxInFlight: number;
+  /** How long an answer takes; the longest is met rarely. */
+  readonly latencyMs: readonly [min: number, max: number];
+  /** Share of the requests that are refused for now. */
+  readonly troubleRate: number;
+}
+
+interface Call {
+  readonly body: Body;
+  close(): void;
+}
+
+const ROLES: readonly Role[] = ['user', 'assistant', 'judge'];
+const ANSWER_TRAVELS_MS = 1;
+const TIMEOUT_MS = 30_000;
+
+export class ModelServer {
+  readonly #options: ModelServerOptions;
+  readonly #open = new Set<Call>();
+  /** The connections of these are closed by nobody. */
+  constructor(options: ModelServerOptions) {
+    this.#options = options;
+  }
+
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  portOf(body: Body): ModelPort {
+    const { maxInFlight } = this.#options;
+    return {
+      endpoints: [{ name: ENDPOINT, roles: ROLES, weight: 1, maxInFlight }],
+      usedName: () => 'scripted',
+      timeoutMs: () => TIMEOUT_MS,
+      maxRetries: () => null,
+      attempt: (_endpoint, request, signal) => this.#serve(body, request, signal),
+      check: () => Promise.resolve({ type: 'healthy', models: [] }),
+      close: () => Promise.resolve(),
+    };
+  }
+
+  /** The kernel closes what a process had open when it ended. */
+  killed(body: Body): void {
+    for (const call of this.#open) if (call.body === body) call.close();
+  }
+
+  #serve(body: Body, request: ModelRequest, signal: AbortSignal): Promise<AttemptOutcome> {
+    const { clock, dice, referee, latencyMs, troubleRate } = this.#options;
+    if (signal.aborted) return Promise.reject(aborted());
+    const { requestKey } = keyed(request);
+    const takesMs = dice.skewed(...latencyMs);
+    const outcome: AttemptOutcome = dice.falls(troubleRate)
+      ? trouble(dice)
+      : { type: 'answered', answer: scriptedAnswer(request, requestKey) };
+    return new Promise((resolve, reject) => {
+      const close = (): void => {
+        cancel();
+        if (this.#open.delete(call)) referee.callEnded(body.name, requestKey, outcome.type);
+      };
+      const call = { body, close };
+      const cancel = clock.schedule(takesMs, () => {
+        close();
+        body.clock.schedule(ANSWER_TRAVELS_MS, () => resolve(outcome));
+      });
+      this.#open.add(call);
+      referee.callStarted(body.name, request, requestKey, this.#open.size);
+      const abort = (): void => {
+        close();
+        reject(aborted());
+      };
+      signal.addEventListener('abort', abort, { once: true });
+    });
+  }
+}
+
+function trouble(dice: Dice): AttemptOutcome {
+  const rateLimited = dice.falls(0.5);
+  return {
+    type: 'retry_later',
+    reason: rateLimited ? 'too many requests' : 'overloaded',
+    cause: rateLimited ? 'rate_limit' : 'server',
+    status: rateLimited ? 429 : 503,
+    retryAfterMs: rateLimited ? dice.between(100, 1_500) : null,
+    rateLimited,
+  };
+}
+
+const aborted = (): DlgforgeError => new DlgforgeError('cancelled', 'The request was aborted.');

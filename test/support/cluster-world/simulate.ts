@@ -1,0 +1,188 @@
+/** One simulated run of a cluster, from a seed to a verdict. */
+import { startGeneration } from '../../../src/bootstrap/generation.ts';
+import type { LeaderParts } from '../../../src/bootstrap/leader.ts';
+import { messageOf } from '../../../src/kernel/errors.ts';
+import { silentLogger } from '../../../src/kernel/logger.ts';
+import type { Store } from '../../../src/ports/store.ts';
+import { decodeRunEvent, runEventsId } from '../../../src/protocol/run-events.ts';
+import { MemoryStore } from '../../../src/store/memory-store.ts';
+import { dialogueOf, INPUTS } from '../dialogue-context.ts';
+import { memoryRetriever, seaPassages } from '../memory-retriever.ts';
+import { SimulatedClock } from '../simulated-clock.ts';
+import { DATASET, datasetOf, openRun, RUN } from '../world.ts';
+import { Body } from './body.ts';
+import { ClusterWorld, type Flaws } from './cluster-world.ts';
+import { Dice } from './dice.ts';
+import { FaultSchedule } from './fault-schedule.ts';
+import { ModelServer } from './model-server.ts';
+import { Referee, type RefereeCounts } from './referee.ts';
+import { Trace } from './trace.ts';
+
+export interface SimulateOptions {
+  readonly seed: number;
+  readonly keepTrace?: boolean;
+  readonly flaws?: Flaws;
+}
+
+export interface Verdict {
+  readonly seed: number;
+  /** Promises that were broken, the first one first; none is a pass. */
+  readonly broken: readonly string[];
+  /** Equal for equal seeds. */
+  readonly digest: string;
+  readonly simulatedMs: number;
+  readonly counts: RefereeCounts;
+  readonly faults: ReadonlyMap<string, number>;
+  readonly trace: readonly string[];
+}
+
+/** Conversations per language, of two. */
+const SAMPLES = 4;
+const SETTINGS = {
+  turns: { min: 1, max: 3, distribution: 'uniform', mean: null },
+  seed: 11,
+} as const;
+/** Of simulated time, after everything is well again. */
+const RECOVERS_WITHIN_MS = 120_000;
+
+const DIALOGUE = dialogueOf({ settings: SETTINGS });
+const PARTS: LeaderParts = {
+  datasetId: DATASET,
+  dialogue: DIALOGUE,
+  totalSamples: SAMPLES,
+  batchSize: 4,
+  consecutiveDropsMax: 10,
+  shutdownGraceMs: 5_000,
+};
+
+export async function simulate({ seed, keepTrace = false, flaws }: SimulateOptions): Promise<Verdict> {
+  const dice = new Dice(`cluster ${seed}`);
+  const expected = await undisturbed();
+  const badTimeMs = dice.between(10_000, 30_000);
+  const splits = dice.falls(0.25);
+  const world = new ClusterWorld({
+    seed: `cluster ${seed}`,
+    dialogue: DIALOGUE,
+    parts: PARTS,
+    maxInFlight: dice.between(1, 4),
+    judgesOpenCalls: !splits,
+    latencyMs: [50, dice.between(500, 4_000)],
+    troubleRate: dice.falls(0.5) ? 0 : 0.05,
+    storeFaults: {
+      lossRate: dice.falls(0.5) ? 0 : 0.01,
+      surfaceRate: dice.falls(0.5) ? 0 : 0.2,
+    },
+    keepTrace,
+    ...(flaws === undefined ? {} : { flaws }),
+  });
+  const faults = new FaultSchedule({
+    world,
+    dice: dice.apart('faults'),
+    quietMs: dice.between(500, 5_000),
+    pauseMs: [300, dice.between(2_000, 8_000)],
+    badTimeMs,
+    processesMax: 7,
+    splits,
+  });
+  await world.submit();
+  for (let nodes = dice.between(2, 3); nodes > 0; nodes -= 1) world.startWorker(world.startAgent());
+  faults.start();
+  const { referee, trace } = world;
+  const isOver = (): boolean => referee.status !== 'running' || referee.violations.length > 0;
+  try {
+    await world.clock.runUntil(isOver, { limitMs: badTimeMs + RECOVERS_WITHIN_MS });
+    if (referee.violations.length === 0) await expectWhole(world, expected);
+  } catch (error) {
+    referee.broken('liveness', messageOf(error));
+  }
+  const verdict: Verdict = {
+    seed,
+    broken: [...referee.violations],
+    digest: trace.digest(),
+    simulatedMs: trace.elapsedMs,
+    counts: { ...referee.counts },
+    faults: faults.counts,
+    trace: [...trace.lines],
+  };
+  await world.close();
+  return verdict;
+}
+
+async function expectWhole({ referee, truth }: ClusterWorld, expected: string): Promise<void> {
+  const { status, error } = (await truth.getRun(RUN)) ?? { status: 'missing', error: null };
+  if (status !== 'completed') referee.broken('liveness', `the run is ${status}: ${error}`);
+  const rows = await datasetOf(truth);
+  for (const languageIndex of [0, 1]) {
+    const of = rows.filter((row) => row.languageIndex === languageIndex && row.status === 'committed');
+    if (of.length !== SAMPLES) referee.broken('counts', `language ${languageIndex} has ${of.length}`);
+  }
+  if ((await bytesOf(truth)) !== expected)
+    referee.broken('I5', 'the dataset is not the one of a single process');
+  const events = (await truth.journal.read(runEventsId(RUN))).map(({ event }) => decodeRunEvent(event));
+  const settled = events.flatMap((event) =>
+    event.type === 'ConversationSettled' && 'commitSeq' in event ? [String(event.commitSeq)] : [],
+  );
+  const wanted = rows.map(({ commitSeq }) => String(commitSeq));
+  if (settled.join() !== wanted.join())
+    referee.broken('events', `they tell of commits ${settled.join()}; there are ${wanted.join()}`);
+  if (events.at(-1)?.type !== 'RunEnded') referee.broken('events', `the last one is ${events.at(-1)?.type}`);
+}
+
+/** Positions in a journal depend on what was repeated; nothing else may. */
+const bytesOf = async (store: Store): Promise<string> =>
+  JSON.stringify(await datasetOf(store), (key, value: unknown) =>
+    /answerSeqs|AnswerSeq/.test(key) ? null : value,
+  );
+
+let single: Promise<string> | null = null;
+
+/** The dataset of one process that nothing happens to. */
+function undisturbed(): Promise<string> {
+  single ??= runAlone();
+  return single;
+}
+
+async function runAlone(): Promise<string> {
+  const clock = new SimulatedClock(1_000_000);
+  const memory = new MemoryStore(clock);
+  const trace = new Trace(clock, false);
+  const referee = new Referee(trace, 8);
+  const store = referee.watch(memory, 'alone');
+  await openRun(store);
+  const holder = { host: 'alone', pid: 1, processKey: 'alone', command: 'run', sinceMs: 0 };
+  const granted = await store.acquireLease(`dataset/${DATASET}`, holder, 1_000, () => false);
+  if (granted.type !== 'granted') throw new Error('the dataset is held');
+  const model = new ModelServer({
+    clock,
+    dice: new Dice('alone'),
+    referee,
+    maxInFlight: 8,
+    latencyMs: [1, 1],
+    troubleRate: 0,
+  });
+  let isOver = false;
+  const generation = startGeneration({
+    ...PARTS,
+    store,
+    runId: RUN,
+    lease: granted.lease,
+    inputs: INPUTS,
+    port: model.portOf(new Body('alone', clock)),
+    strategy: 'weighted_least_inflight',
+    roleStrategies: {},
+    retriever: memoryRetriever(seaPassages()),
+    webSearch: null,
+    project: () => Promise.resolve(),
+    patienceMs: 60_000,
+    clock,
+    logger: silentLogger,
+  });
+  void generation.end.then(() => {
+    isOver = true;
+  });
+  await clock.runUntil(() => isOver, { limitMs: 600_000 });
+  await generation.close();
+  if (referee.violations.length > 0)
+    throw new Error(`a single process breaks ${referee.violations.join('; ')}`);
+  return await bytesOf(memory);
+}
