@@ -84,6 +84,23 @@ describe('the first node', () => {
   });
 });
 
+test('a node in the background lives on while its NATS server is away, and goes on when it is back', async () => {
+  expect((await dlgforge('cluster start --head --state-dir head')).code).toBe(0);
+  const node = await runningNode(join(folder, 'head'));
+  const server = join(home(), 'dlgforge', 'nats', 'server.json');
+  const serverPid = async (): Promise<number> =>
+    (JSON.parse(await readFile(server, 'utf8')) as { pid: number }).pid;
+  const before = await serverPid();
+  process.kill(before, 'SIGKILL');
+  await expect.poll(serverPid, { timeout: 20_000 }).not.toBe(before);
+  // Back for whoever asks, and the same process as before.
+  await expect.poll(async () => (await dlgforge('cluster status')).code, { timeout: 20_000 }).toBe(0);
+  expect(await agents()).toEqual([node?.node]);
+  expect(await runningNode(join(folder, 'head'))).toEqual(node);
+  const log = await readFile(join(folder, 'head', 'logs', 'node.log'), 'utf8');
+  expect(log, 'what it waits for is said where somebody can read it').toMatch(/\[cluster\] .*NATS/);
+});
+
 test('cluster/cluster.yaml: three nodes are up, up changes nothing, down stops them', async () => {
   await cp(join(ROOT, 'cluster', 'cluster.yaml'), join(folder, 'cluster.yaml'));
   const first = await dlgforge('cluster up cluster.yaml --json');

@@ -76,7 +76,7 @@ const LABEL = /^[^=\s]+=[^=\s]*$/;
 
 /** @throws DlgforgeError when the node cannot start; nothing that it started is left then. */
 export async function startClusterNode(options: StartOptions): Promise<StartedNode> {
-  const { flags, onStatus, command } = options;
+  const { flags, command } = options;
   const environment = nodeEnvironment(options.environment, options.folder);
   const namespace = flags.namespace ?? DEFAULT_NAMESPACE;
   const home = flags.home ?? clusterHome(environment);
@@ -89,8 +89,15 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
   await using undo = new AsyncDisposableStack();
   const logger = openNodeLogger({ folder: logsDir, node: name });
   undo.defer(() => logger.close());
+  // A node in the background has nobody to tell once it is ready.
+  const onStatus = (text: string | null): void => {
+    if (text !== null) logger.log('info', 'cluster', `[cluster] ${text}`);
+    options.onStatus(text);
+  };
   const services =
-    flags.head === true ? await headServices(options, { namespace, home, environment, logger }) : null;
+    flags.head === true
+      ? await headServices({ ...options, onStatus }, { namespace, home, environment, logger })
+      : null;
   if (services !== null) undo.defer(() => services.stop());
   const address =
     services === null ? await addressOf(flags, environment) : addressOfServices(services, environment);

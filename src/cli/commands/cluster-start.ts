@@ -36,9 +36,10 @@ async function inBackground(flags: Flags): Promise<number> {
 }
 
 async function inForeground(flags: Flags): Promise<number> {
-  // Said to whoever started this in the background; in a terminal it is said to the person.
+  // Said to whoever started this in the background, who hangs up when the node is ready; in a terminal it is
+  // said to the person.
   const tell = (message: DaemonMessage): void => {
-    process.send?.(message);
+    if (process.connected) process.send?.(message, () => undefined);
   };
   const isChild = process.send !== undefined;
   // Whoever only starts a node in the background does without all that.
