@@ -133,6 +133,8 @@ function createConversation(
   const conversationId = conversationIdOf(dialogue.settings, languageIndex, index);
   const enquiries = createEnquiries(context, directory, rank);
   let callsInFlight = 0;
+  /** The contact with the others in which the journal was known to be this actor's. */
+  let confirmedIn = directory.contacts();
   /** Call ids of the web searches among them. */
   const webSearches = new Set<string>();
   /** The step whose effects have been started. */
@@ -292,6 +294,7 @@ function createConversation(
         priority: priorityNow(),
         signal: context.signal,
         admission: AbortSignal.any([admission, context.signal]),
+        confirm,
       });
       if (result.type === 'refused')
         return command({ type: 'TakeRefusal', step, purpose, reason: result.reason });
@@ -302,6 +305,17 @@ function createConversation(
       (message) => message,
       (error) => ({ type: 'CallFailed', effect, error }),
     );
+  };
+
+  /**
+   * While this node was out of contact, another may have gone on with the conversation: what that one has
+   * journalled is not to be paid for again (I1).
+   */
+  const confirm = async (): Promise<void> => {
+    for (let now = directory.contacts(); now !== confirmedIn; now = directory.contacts()) {
+      await persistence.confirm();
+      confirmedIn = now;
+    }
   };
 
   /**
@@ -343,22 +357,31 @@ function createConversation(
           toolFailed,
         );
       case 'web':
-        invariant(options.webSearch !== null, 'web search is offered only when it is there');
-        if (held.admission.signal.aborted) {
-          heldBack.push(effect);
-          return;
-        }
-        // Paid for like a model call, so stopping waits for it too.
-        callsInFlight += 1;
-        webSearches.add(call.id);
-        return context.pipe(
-          options.webSearch.search(action.query, context.signal),
-          (result) => taken({ ...result }),
-          (error) => ({ type: 'CallFailed', effect, error }),
-        );
+        return searchWeb(effect, action.query, taken);
       default:
         return unreachable(action);
     }
+  };
+
+  /** Paid for like a model call, so stopping waits for it too. */
+  const searchWeb = (
+    effect: Extract<Effect, { type: 'UseTool' }>,
+    query: string,
+    taken: (result: Readonly<Record<string, unknown>>) => ConversationMessage,
+  ): void => {
+    const { webSearch } = options;
+    invariant(webSearch !== null, 'web search is offered only when it is there');
+    if (held.admission.signal.aborted) {
+      heldBack.push(effect);
+      return;
+    }
+    callsInFlight += 1;
+    webSearches.add(effect.call.id);
+    context.pipe(
+      confirm().then(() => webSearch.search(query, context.signal)),
+      (result) => taken({ ...result }),
+      (error) => ({ type: 'CallFailed', effect, error }),
+    );
   };
 
   const handOver = (): void => {

@@ -14,6 +14,8 @@ export interface RunDirectory {
   retriever(): ActorRef<RetrieverMessage> | null;
   /** Of the lease under which the run is led; 0 while nobody does. */
   epoch(): number;
+  /** How often this node has come into contact with the others (`Membership.contacts`). */
+  contacts(): number;
   /** Called when the run has another leader, or none; the returned function ends it. */
   onLeaderChange(listener: () => void): () => void;
   /** From here on the conversations with the most turns left are served first. Kept up by the worker. */
@@ -31,7 +33,7 @@ export const waveName = (languageIndex: number): string => `wave-${languageIndex
 type FindRetriever = () => ActorRef<RetrieverMessage> | null;
 
 export interface ClusterDirectoryOptions {
-  readonly membership: Pick<Membership, 'leaderOf' | 'onChange'>;
+  readonly membership: Pick<Membership, 'leaderOf' | 'onChange' | 'contacts'>;
   readonly runId: string;
   readonly retriever: FindRetriever;
 }
@@ -41,6 +43,7 @@ export function clusterDirectory({ membership, runId, retriever }: ClusterDirect
   const leader = (): Leader | null => membership.leaderOf(runSingleton(runId));
   return {
     ...lookUps(runId, leader, retriever),
+    contacts: () => membership.contacts(),
     onLeaderChange(listener) {
       let last = textOf(leader());
       return membership.onChange(() => {
@@ -62,14 +65,18 @@ export interface LocalDirectoryOptions {
 
 /** For a run that this process leads from its start to its end. */
 export function localDirectory({ node, runId, epoch, retriever }: LocalDirectoryOptions): RunDirectory {
-  return { ...lookUps(runId, () => ({ node, epoch }), retriever), onLeaderChange: () => () => undefined };
+  return {
+    ...lookUps(runId, () => ({ node, epoch }), retriever),
+    contacts: () => 0,
+    onLeaderChange: () => () => undefined,
+  };
 }
 
 function lookUps(
   runId: string,
   leader: () => Leader | null,
   retriever: FindRetriever,
-): Omit<RunDirectory, 'onLeaderChange'> {
+): Omit<RunDirectory, 'onLeaderChange' | 'contacts'> {
   const path = coordinatorPath(runId);
   const at = <M>(below: string): ActorRef<M> | null => {
     const now = leader();

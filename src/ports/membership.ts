@@ -66,6 +66,11 @@ export interface Membership {
    * cut off or have been frozen, and others may have replaced it; it starts nothing that they could start too.
    */
   inContact(): boolean;
+  /**
+   * How often contact has begun. Whoever had something before the last beginning asks whether it has it still
+   * before it pays for anything: others may have taken this node for dead meanwhile.
+   */
+  contacts(): number;
   /** In contact for long enough to know who else is there: before that nobody is taken for dead. */
   isWarm(): boolean;
 }

@@ -43,7 +43,8 @@ export interface Journal {
   recover(id: PersistenceId): Promise<Recovered>;
   /**
    * Durable when it resolves (I1). Events get seq `afterSeq + 1 …`. Appends of many actors that are
-   * asked for together travel as one statement; each succeeds or fails alone.
+   * asked for together travel as one statement; each succeeds or fails alone. No events: asks whether the
+   * hold is still this one.
    * @throws DlgforgeError `stale_epoch` when the hold has moved on or a seq is taken.
    */
   append(id: PersistenceId, epoch: Epoch, afterSeq: number, events: readonly unknown[]): Promise<void>;

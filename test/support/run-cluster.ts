@@ -67,6 +67,7 @@ export async function startRunCluster(options: RunClusterOptions): Promise<RunCl
   let leading: Leader | null = null;
   const membership = {
     leaderOf: (name: string) => (name === runSingleton(RUN) ? leading : null),
+    contacts: () => 1,
     onChange(listener: (change: MembershipChange) => void) {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -30,6 +30,7 @@ export class Contact {
   #latestSentAtMs: number | null = null;
   /** Begin of the unbroken contact. */
   #sinceMs: number | null = null;
+  #begun = 0;
 
   constructor(clock: Clock, timings: ContactTimings, isConnected: () => boolean) {
     this.#clock = clock;
@@ -42,6 +43,11 @@ export class Contact {
     const nowMs = this.#clock.now();
     if (this.#latestSentAtMs === null || !this.#isConnected() || this.#hasJumped(nowMs)) return false;
     return nowMs - this.#latestSentAtMs <= this.#timings.contactMs;
+  }
+
+  /** How often contact has begun. */
+  get begun(): number {
+    return this.#begun;
   }
 
   get isWarm(): boolean {
@@ -70,6 +76,7 @@ export class Contact {
     this.#latestSentAtMs = Math.max(sentAtMs, this.#latestSentAtMs ?? sentAtMs);
     if (!this.isThere || this.#sinceMs !== null) return false;
     this.#sinceMs = this.#clock.now();
+    this.#begun += 1;
     return true;
   }
 

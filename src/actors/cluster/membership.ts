@@ -152,6 +152,10 @@ class NodeMembership implements JoinedMembership {
     return !this.#left && this.#contact.isThere;
   }
 
+  contacts(): number {
+    return this.#contact.begun;
+  }
+
   isWarm(): boolean {
     return !this.#left && this.#contact.isWarm;
   }

@@ -20,6 +20,8 @@ export interface CallOptions {
   readonly signal: AbortSignal;
   /** Aborts when no further request may be sent; one that is under way may finish. @default `signal` */
   readonly admission?: AbortSignal;
+  /** Resolves when this call is still the caller's to make; asked before each request. @default it is */
+  readonly confirm?: () => Promise<void>;
 }
 
 const admissionOf = ({ admission, signal }: CallOptions): AbortSignal => admission ?? signal;
@@ -110,8 +112,10 @@ class Calls implements ModelCalls {
     const { port, router } = this.#options;
     let told: PermitOutcome = { type: 'abandoned' };
     let outcome: AttemptOutcome;
-    const using = router.use(ticket, options.signal);
+    let using: AbortSignal | null = null;
     try {
+      await options.confirm?.();
+      using = router.use(ticket, options.signal);
       if (using === null) return null;
       this.#counters.attempted();
       outcome = await port.attempt(endpoint, request, using);

@@ -55,6 +55,11 @@ export interface Persistence<S, E> {
    * with a crash before that. For what costs nothing to find out again: recovery then does.
    */
   defer(events: readonly E[]): void;
+  /**
+   * Resolves when the journal is still this actor's, and writes nothing. When it rejects the actor fails.
+   * @throws DlgforgeError `stale_epoch` as `persist` does.
+   */
+  confirm(): Promise<void>;
   /** Takes a snapshot now, for example before a long quiet time. @throws what the journal throws. */
   snapshot(): Promise<void>;
 }
@@ -171,6 +176,13 @@ class JournalledState<S, E, M> implements Persistence<S, E> {
     return appended;
   }
 
+  /** An append of nothing, in its place among the others. */
+  confirm(): Promise<void> {
+    const confirmed = this.#appended.then(() => this.#confirm());
+    this.#appended = confirmed.catch(() => undefined);
+    return confirmed;
+  }
+
   /** Waits for the one that is being written, so that the newest is written last (invariant 3). */
   snapshot(): Promise<void> {
     const written = this.#snapshotting.then(() => this.#writeSnapshot());
@@ -182,6 +194,17 @@ class JournalledState<S, E, M> implements Persistence<S, E> {
   async idle(): Promise<void> {
     await this.#appended;
     await this.#snapshotting;
+  }
+
+  async #confirm(): Promise<void> {
+    if (this.#failure !== null) throw this.#failure.error;
+    try {
+      await this.#options.journal.append(this.id, this.epoch, this.#seq, []);
+    } catch (error) {
+      this.#failure = { error };
+      this.#context.fail(error);
+      throw error;
+    }
   }
 
   async #append(events: readonly E[]): Promise<void> {

@@ -132,6 +132,8 @@ export class AppendQueue {
 
   async #isWritten(session: Session, append: Append): Promise<boolean> {
     const { id, afterSeq, events, epoch } = append;
+    // What writes nothing has not been written by an earlier try either.
+    if (events.length === 0) return false;
     const rows = await session.query<{ epoch: number; event: string }>(this.#rows, [
       id,
       afterSeq,

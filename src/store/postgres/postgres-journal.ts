@@ -38,7 +38,6 @@ export class PostgresJournal implements Journal {
 
   async append(id: PersistenceId, held: Epoch, afterSeq: number, events: readonly unknown[]): Promise<void> {
     checkId(id);
-    if (events.length === 0) return;
     await this.#appends.add({
       id,
       epoch: held,

@@ -145,6 +145,10 @@ export function storeContract(useStore: UseStore): void {
         await expect(journal.saveSnapshot(id, old.epoch, 0, {})).rejects.toEqual(stale);
         await journal.append(id, current.epoch, 0, [{ type: 'A' }, { type: 'B' }]);
         await expect(journal.append(id, current.epoch, 1, [{ type: 'Taken' }])).rejects.toEqual(stale);
+        // An append of nothing only asks.
+        await expect(journal.append(id, old.epoch, 2, [])).rejects.toEqual(stale);
+        await expect(journal.append(id, current.epoch, 1, [])).rejects.toEqual(stale);
+        await journal.append(id, current.epoch, 2, []);
         await expect(journal.append(id, current.epoch, 3, [{ type: 'Gap' }])).rejects.toEqual(stale);
         await expect(
           journal.append(persistenceId('never held'), epoch(1), 0, [{ type: 'A' }]),

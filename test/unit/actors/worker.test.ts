@@ -74,6 +74,7 @@ function startWorker(lacks: readonly string[] = []): ActorRef<WorkerMessage> {
     wave: () => null,
     retriever: () => null,
     epoch: () => 5,
+    contacts: () => 1,
     onLeaderChange(listener) {
       changed = listener;
       return () => undefined;

@@ -83,7 +83,9 @@ test('a break that nobody looked at makes a node cold all the same', () => {
   tick(250);
   connect(true);
   contact.sent(2);
+  expect(contact.begun).toBe(1);
   expect(contact.cameBack(2)).toBe(true);
+  expect(contact.begun).toBe(2);
   tick(1_250);
   expect(contact.isWarm).toBe(false);
   tick(250);

@@ -172,6 +172,19 @@ describe('limits', () => {
     expect(await unlucky).toMatchObject({ type: 'answered', retries: 1 });
   });
 
+  test('I1: nothing is sent for a caller that is not to make the call any more, and its permit is free again', async () => {
+    const server = await serverFor(after(1, status(500)));
+    const calls = callsOver({ endpoints: [endpointAt(server.url, { maxInFlight: 1 })] });
+    let asked = 0;
+    const confirm = async (): Promise<void> => {
+      asked += 1;
+      if (asked === 2) throw new Error('another has it');
+    };
+    await expect(calls.call(request(), { ...options, confirm })).rejects.toThrow('another has it');
+    expect(server.requests).toHaveLength(1);
+    expect(await calls.call(request(), options)).toMatchObject({ type: 'answered' });
+  });
+
   test('E4 an endpoint that fails fast beside a slow good one gets a few requests of 100', async () => {
     const broken = await serverFor(status(500));
     const slow = await serverFor(

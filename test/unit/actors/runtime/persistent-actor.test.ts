@@ -151,6 +151,24 @@ test('stale_epoch ends the actor for good, even when its handler hides the failu
   expect(await journal.read(ID)).toEqual([]);
 });
 
+test('whether the journal is still its own can be asked; when it is not, the actor ends (I2)', async () => {
+  const bench = startBench();
+  const journal = new MemoryJournal(bench.clock);
+  const seen: Persistence<number, number>[] = [];
+  const heard: Terminated[] = [];
+  const ref = bench.system.spawn('account', account({ journal, seen }));
+  bench.system.watch(ref, (terminated) => heard.push(terminated));
+  bench.system.tell(ref, add(1));
+  await bench.settle();
+  const [persistence] = seen;
+  await persistence?.confirm();
+  expect(await journal.read(ID)).toHaveLength(1);
+  await journal.recover(ID);
+  await expect(persistence?.confirm()).rejects.toMatchObject({ code: 'stale_epoch' });
+  await bench.settle();
+  expect(heard).toMatchObject([{ reason: 'given_up', error: { code: 'stale_epoch' } }]);
+});
+
 test('a failed append fails the actor, and the recovery tells whether it was written', async () => {
   const bench = startBench();
   const journal = new MemoryJournal(bench.clock);
