@@ -73,23 +73,25 @@ export async function openRun(options: OpenRunOptions): Promise<OpenedRun> {
   const { stored } = options.wanted;
   if (stored === null) return createRun(options);
   const { store, lease, config, fingerprint } = options;
-  const changed = differences(stored.fingerprint, fingerprint);
-  if (changed.length > 0) {
-    if (!options.allowConfigChange) {
-      throw new DlgforgeError(
-        'resume',
-        [
-          `The run ${stored.id} was made with other settings, and going on with these would mix two datasets:`,
-          ...changed.map((line) => `  ${line}`),
-          'Restore the old settings, start a new run with another run.run_id, or add --allow-config-change to go on with the new ones.',
-        ].join('\n'),
-      );
-    }
-  }
+  refuseChanges(stored, fingerprint, options.allowConfigChange);
   // Also what decides about no row, such as the number of samples: whoever looks at the run sees what it has now.
   await store.replaceRunSettings(stored.id, lease, withoutSecrets(config), fingerprint);
   await store.setRunStatus(stored.id, lease, 'running', null);
   return { record: stored, plan: stored.plan as StoredPlan, resumed: true };
+}
+
+/** @throws DlgforgeError `resume` with what has changed. */
+export function refuseChanges(stored: RunRecord, fingerprint: Fingerprint, isAllowed: boolean): void {
+  const changed = differences(stored.fingerprint, fingerprint);
+  if (changed.length === 0 || isAllowed) return;
+  throw new DlgforgeError(
+    'resume',
+    [
+      `The run ${stored.id} was made with other settings, and going on with these would mix two datasets:`,
+      ...changed.map((line) => `  ${line}`),
+      'Restore the old settings, start a new run with another run.run_id, or add --allow-config-change to go on with the new ones.',
+    ].join('\n'),
+  );
 }
 
 async function createRun({

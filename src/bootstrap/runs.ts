@@ -45,9 +45,9 @@ export interface RunDetails extends RunSummary {
   readonly store: string;
 }
 
-/** The runs of a store, newest first. */
-export async function runsOf(store: Store): Promise<readonly RunSummary[]> {
-  const records = await store.listRuns();
+/** The runs of a store, newest first; only these, when ids are given. */
+export async function runsOf(store: Store, ids?: ReadonlySet<string>): Promise<readonly RunSummary[]> {
+  const records = (await store.listRuns()).filter(({ id }) => ids === undefined || ids.has(id));
   const driven = await drivenRuns(store, records);
   const summaries: RunSummary[] = [];
   for (const record of records) {

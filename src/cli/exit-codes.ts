@@ -7,3 +7,9 @@ export function exitCodeOf(error: unknown): number {
   if (isDlgforgeError(error, 'usage')) return EXIT.usage;
   return isDlgforgeError(error, 'cancelled') ? EXIT.interrupted : EXIT.failed;
 }
+
+/** Of a run, by how it ended. */
+export function exitCodeOfEnd(end: 'completed' | 'interrupted' | 'cancelled' | 'failed'): number {
+  if (end === 'completed') return EXIT.done;
+  return end === 'failed' ? EXIT.failed : EXIT.interrupted;
+}

@@ -94,7 +94,8 @@ function nextLines(report: RunReport, configPath: string): string[] {
   const again = `npx dlgforge run ${configPath} --resume ${report.runId}`;
   if (report.status === 'failed')
     return [report.trouble?.message ?? '', `Nothing that was paid for is lost. Go on with: ${again}`];
-  if (report.status === 'interrupted') return [`Nothing that was paid for is lost. Go on with: ${again}`];
+  if (report.status === 'interrupted' || report.status === 'cancelled')
+    return [`Nothing that was paid for is lost. Go on with: ${again}`];
   if (!report.rehearsal) return [`npx dlgforge runs show ${report.runId} --config ${configPath}`];
   return [
     'These conversations come from the built-in rehearsal and not from a model. On a real model:',

@@ -1,17 +1,15 @@
 /** `dlgforge attach`: follows a run from any machine, with or without its files, until its own end. */
 import type { RunEnd } from '../../actors/messages.ts';
 import type { Environment } from '../../config/environment.ts';
-import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
+import { DlgforgeError } from '../../kernel/errors.ts';
 import { runId as toRunId, type RunId } from '../../kernel/ids.ts';
 import type { RunRecord, Store } from '../../ports/store.ts';
 import { noSuchRun } from '../../store/store-errors.ts';
 import { followRun, lastEventSeq, type NumberedRunEvent } from './follow.ts';
-import { endOf } from './follow-to-end.ts';
-import { openStoreOfRuns, type StoreFlags } from './runs-store.ts';
 import { openRunFiles } from './run-files.ts';
+import { openStoreOfRuns, type StoreFlags } from './runs-store.ts';
 
 export interface AttachOptions {
-  readonly store: Store;
   /** Null: the run that is on, or the latest one. */
   readonly runId: string | null;
   readonly from: 'start' | 'now';
@@ -20,91 +18,60 @@ export interface AttachOptions {
   readonly command: string;
   /** Aborts when the person detaches; the run goes on. */
   readonly detach: AbortSignal;
-  readonly onEvent: (event: NumberedRunEvent) => void;
   readonly onStart: (run: RunRecord) => void;
+  readonly onEvent: (event: NumberedRunEvent) => void;
+  /** What is waited for, and what goes wrong without ending it. */
+  readonly onWarning: (text: string) => void;
 }
 
 export type Attached =
   | { readonly type: 'ended'; readonly runId: RunId; readonly end: RunEnd }
   | { readonly type: 'detached'; readonly runId: RunId };
 
-const LOOK_MS = 1_000;
-
 /** @throws DlgforgeError as `attachRun` and the look-up of the store do. */
 export async function attachTo(
   flags: StoreFlags,
   environment: Environment,
-  options: Omit<AttachOptions, 'store'>,
+  options: AttachOptions,
 ): Promise<Attached> {
-  const { store, close } = await openStoreOfRuns(flags, environment);
+  const { store, close } = await openStoreOfRuns(flags, environment, options.onWarning);
   try {
     if (store === null) throw noSuchRun(options.runId ?? '(latest)');
-    return await attachRun({ ...options, store });
+    return await attachRun(store, options);
   } finally {
     await close();
   }
 }
 
 /** @throws DlgforgeError `resume` when there is no such run, `output` when its files cannot be written here. */
-export async function attachRun(options: AttachOptions): Promise<Attached> {
-  const { store, detach } = options;
+async function attachRun(store: Store, options: AttachOptions): Promise<Attached> {
+  const { detach, outputDir, command, onWarning } = options;
   const record = await runToFollow(store, options.runId);
   options.onStart(record);
   await using cleanUp = new AsyncDisposableStack();
   const files =
-    options.outputDir === null
-      ? null
-      : await openRunFiles({ store, run: record, outputDir: options.outputDir, command: options.command });
+    outputDir === null ? null : await openRunFiles({ store, run: record, outputDir, command, onWarning });
   if (files !== null) cleanUp.defer(() => files.close());
   const after = options.from === 'start' ? 0 : await lastEventSeq(store, record.id);
-  const over = new AbortController();
-  const stop = (): void => over.abort();
-  detach.addEventListener('abort', stop, { once: true });
-  let final: RunEnd | null = null;
-  let lastSeq = after;
-  const timer = setInterval(() => {
-    isOver(store, record.id, lastSeq).then(
-      (end) => {
-        if (end === null) return;
-        final = end;
-        stop();
-      },
-      // The store waits for its server and says so; the next look finds out.
-      (error: unknown) => void messageOf(error),
-    );
-  }, LOOK_MS);
-  try {
-    for await (const event of followRun({ store, runId: record.id, after, signal: over.signal })) {
-      lastSeq = event.seq;
-      options.onEvent(event);
-      if (event.event.type === 'ConversationSettled') files?.wake();
-      // A resumed run has ended before; its last end is the one that no event follows.
-      if (event.event.type === 'RunEnded') final = event.event.end;
-      else if (event.event.type === 'CoordinatorStarted') final = null;
+  const events = followRun({ store, runId: record.id, after, signal: detach });
+  for (;;) {
+    const next = await events.next();
+    if (next.done === true) {
+      await files?.finish();
+      const end = next.value;
+      return end === null ? { type: 'detached', runId: record.id } : { type: 'ended', runId: record.id, end };
     }
-  } finally {
-    clearInterval(timer);
-    detach.removeEventListener('abort', stop);
+    options.onEvent(next.value);
+    if (next.value.event.type === 'ConversationSettled') files?.wake();
   }
-  await files?.finish();
-  if (final === null || detach.aborted) return { type: 'detached', runId: record.id };
-  return { type: 'ended', runId: record.id, end: final };
 }
 
-/** The end of a run whose every event has been read; null while there may be more. */
-async function isOver(store: Store, id: RunId, lastSeq: number): Promise<RunEnd | null> {
-  const record = await store.getRun(id);
-  if (record === null) return { type: 'interrupted' };
-  if (record.status === 'running' || record.status === 'paused') return null;
-  return (await lastEventSeq(store, id)) > lastSeq ? null : endOf(record);
-}
-
-/** @throws DlgforgeError `resume`. */
+/** @throws DlgforgeError `resume`, or `usage` when it is not clear which run is meant. */
 async function runToFollow(store: Store, id: string | null): Promise<RunRecord> {
   if (id !== null) {
-    const record = await store.getRun(toRunId(id));
-    if (record === null) throw noSuchRun(id);
-    return record;
+    const named = await store.getRun(toRunId(id));
+    if (named === null) throw noSuchRun(id);
+    return named;
   }
   const active = await store.activeRuns();
   if (active.length > 1) {
@@ -116,6 +83,6 @@ async function runToFollow(store: Store, id: string | null): Promise<RunRecord> 
   const [only] = active;
   const record = only === undefined ? ((await store.listRuns())[0] ?? null) : await store.getRun(only.id);
   if (record === null)
-    throw new DlgforgeError('resume', 'This cluster has no runs yet. Start one: dlgforge run config.yaml.');
+    throw new DlgforgeError('resume', 'There are no runs yet. Start one: dlgforge run config.yaml.');
   return record;
 }

@@ -1,20 +1,19 @@
 /** Follows a run of the cluster from here: progress, files, and its end, whoever leads it. */
 import { runSingleton } from '../../actors/directory.ts';
 import type { RunEnd } from '../../actors/messages.ts';
-import { messageOf } from '../../kernel/errors.ts';
+import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { RunId } from '../../kernel/ids.ts';
 import type { RunRecord } from '../../ports/store.ts';
 import type { RunEvent, UnknownRunEvent } from '../../protocol/run-events.ts';
-import { inputsBase } from '../dialogue-settings.ts';
-import { openFiles } from '../files.ts';
 import type { Project } from '../project.ts';
-import type { StoredPlan } from '../run-record.ts';
 import type { RunOptions } from '../run-options.ts';
+import type { StoredPlan } from '../run-record.ts';
 import { reportRun, type RunReport } from '../run-report.ts';
-import { runView } from './cluster-view.ts';
-import { holdFolder } from './folder-hold.ts';
+import { type ClusterRunView, runView } from './cluster-view.ts';
 import { followRun } from './follow.ts';
 import type { ClusterNode } from './join.ts';
+import { keepWriting } from './keep-writing.ts';
+import type { Output } from './output.ts';
 
 export interface FollowToEndOptions {
   readonly project: Project;
@@ -24,28 +23,19 @@ export interface FollowToEndOptions {
   readonly resumed: boolean;
   /** Events up to this one belong to earlier parts of the run. */
   readonly after: number;
+  readonly output: Output;
 }
 
-const CATCH_UP_PAUSE_MS = 300;
 const LOOK_MS = 1_000;
-/** A run without a leader for this long is said to wait for one. */
-const LEADERLESS_MS = 3_000;
+/** A run without a leader, or without a worker, for this long is said to wait for one. */
+const ALONE_MS = 5_000;
 
 /** @throws DlgforgeError `output` when the files cannot be written; the run is not harmed by it. */
 export async function followToEnd(follow: FollowToEndOptions): Promise<RunReport> {
-  const { project, node, options, runId, resumed } = follow;
+  const { project, node, options, runId, resumed, output } = follow;
   const { store, logger } = node;
   const startedAtMs = Date.now();
   await using cleanUp = new AsyncDisposableStack();
-  const record = (await store.getRun(runId)) as RunRecord;
-  const dataset = await store.openDataset(record.datasetId, project.folders.output);
-  const folder = await holdFolder(store, project.folders.output, options.command);
-  cleanUp.defer(() => folder.release());
-  const files = await openFiles(project, { store, dataset, runId, inputs: inputsBase(project.config) });
-  cleanUp.defer(() => files.close());
-  await files.catchUp();
-  await files.writeState(resumed ? 'resumed' : 'started');
-
   const view = runView(node, runId);
   options.observer.started({
     runId,
@@ -55,11 +45,17 @@ export async function followToEnd(follow: FollowToEndOptions): Promise<RunReport
     view: () => view.view(),
     calls: { stats: () => view.figures() },
   });
+  let told = '';
   const writer = keepWriting(
-    () => files.catchUp(),
-    (error) => logger.log('warn', 'export', `[export] ${messageOf(error)}`),
+    () => output.files.catchUp(),
+    (error) => {
+      if (messageOf(error) !== told) logger.log('warn', 'export', `[export] ${messageOf(error)}`);
+      told = messageOf(error);
+    },
   );
   cleanUp.defer(() => writer.stop());
+  cleanUp.defer(watchOver(follow, view));
+
   const end = await untilEnd(follow, (event) => {
     say(project, event);
     if (event.type === 'ConversationSettled') writer.wake();
@@ -70,13 +66,13 @@ export async function followToEnd(follow: FollowToEndOptions): Promise<RunReport
   options.observer.status('writing the files');
   const figures = await view.figures().catch(() => view.lastFigures);
   await writer.stop();
-  await files.catchUp();
-  await files.writeState(end.type === 'completed' ? 'completed' : 'in_progress');
+  await written(output, runId, end);
   options.observer.status(null);
+  const record = (await store.getRun(runId)) as RunRecord;
   return await reportRun({
     project,
     store,
-    dataset,
+    dataset: output.dataset,
     runId,
     earlier: (record.plan as StoredPlan).earlier ?? [],
     end,
@@ -86,53 +82,62 @@ export async function followToEnd(follow: FollowToEndOptions): Promise<RunReport
   });
 }
 
-/** The end as its events say it; the run's status tells when an event was missed because nobody could write it. */
 async function untilEnd(
-  { node, options, runId, after }: FollowToEndOptions,
+  { node: { store }, runId, after }: FollowToEndOptions,
   onEvent: (event: RunEvent | UnknownRunEvent) => void,
 ): Promise<RunEnd> {
-  const { store, membership } = node;
-  const over = new AbortController();
-  const view = runView(node, runId);
-  let end: RunEnd | null = null;
-  let leaderSeenAtMs = Date.now();
-  let saidLeaderless = false;
-
-  const look = async (): Promise<void> => {
-    if (options.stop.aborted) view.stop();
-    if (membership.leaderOf(runSingleton(runId)) !== null) {
-      leaderSeenAtMs = Date.now();
-      if (saidLeaderless) options.observer.status(null);
-      saidLeaderless = false;
-    } else if (Date.now() - leaderSeenAtMs > LEADERLESS_MS && !saidLeaderless) {
-      saidLeaderless = true;
-      options.observer.status('waiting for a node that leads the run');
-    }
-    const record = await store.getRun(runId);
-    if (record === null || record.status === 'running' || record.status === 'paused') return;
-    end ??= endOf(record);
-    // What was written last is still to be read.
-    setTimeout(() => over.abort(), LOOK_MS);
-  };
-  const timer = setInterval(() => void look().catch(() => undefined), LOOK_MS);
-  const stopNow = (): void => view.stop();
-  options.stop.addEventListener('abort', stopNow, { once: true });
-  try {
-    for await (const { event } of followRun({ store, runId, after, signal: over.signal })) {
-      onEvent(event);
-      if (event.type === 'RunEnded') return event.end;
-    }
-    return end ?? { type: 'interrupted' };
-  } finally {
-    clearInterval(timer);
-    options.stop.removeEventListener('abort', stopNow);
+  const events = followRun({ store, runId, after, signal: new AbortController().signal });
+  for (;;) {
+    const next = await events.next();
+    if (next.done === true) return next.value ?? { type: 'interrupted' };
+    onEvent(next.value.event);
   }
 }
 
-export function endOf({ status, error }: Pick<RunRecord, 'status' | 'error'>): RunEnd {
-  if (status === 'completed' || status === 'cancelled') return { type: status };
-  if (status !== 'failed') return { type: 'interrupted' };
-  return { type: 'failed', trouble: { code: 'run_failed', message: error ?? 'see the logs of the nodes' } };
+async function written({ files }: Output, runId: RunId, end: RunEnd): Promise<void> {
+  try {
+    await files.catchUp();
+    await files.writeState(end.type === 'completed' ? 'completed' : 'in_progress');
+  } catch (error) {
+    throw new DlgforgeError(
+      'output',
+      `${messageOf(error)} The run itself has ended (${end.type}), and everything is kept: dlgforge export ${runId} --output-dir <folder>.`,
+      { cause: error },
+    );
+  }
+}
+
+/** Passes a request to stop on until it is heard, and says what a run waits for that nobody works on. */
+function watchOver({ node, options, runId }: FollowToEndOptions, view: ClusterRunView): () => void {
+  const { membership } = node;
+  let fineAtMs = Date.now();
+  let said: string | null = null;
+  const whatIsMissing = (): string | null => {
+    if (membership.leaderOf(runSingleton(runId)) === null) return 'waiting for a node that leads the run';
+    const workers = membership.members().filter(({ card }) => card.kind === 'worker');
+    if (workers.length === 0) return 'waiting for a worker: no node of the cluster brings one';
+    const lacks = workers.map(({ card }) => card.status['lacks']);
+    if (!lacks.every((list) => Array.isArray(list) && list.length > 0)) return null;
+    return `waiting for a worker that has ${[...new Set(lacks.flat())].join(', ')}`;
+  };
+  const look = (): void => {
+    if (options.stop.aborted) view.stop();
+    const missing = membership.inContact() ? whatIsMissing() : null;
+    if (missing === null) {
+      fineAtMs = Date.now();
+      if (said !== null) options.observer.status(null);
+      said = null;
+    } else if (Date.now() - fineAtMs > ALONE_MS && missing !== said) {
+      said = missing;
+      options.observer.status(missing);
+    }
+  };
+  const timer = setInterval(look, LOOK_MS);
+  options.stop.addEventListener('abort', look, { once: true });
+  return () => {
+    clearInterval(timer);
+    options.stop.removeEventListener('abort', look);
+  };
 }
 
 /** What the log of a local run says too. */
@@ -151,6 +156,11 @@ function say({ logger }: Project, event: RunEvent | UnknownRunEvent): void {
           `[samples] ${event.language}: ${event.conversationId} dropped: ${event.reason} (${event.detail})`,
         );
       return;
+    case 'LanguageEnded':
+      return tell(
+        event.how === 'reached' ? 'info' : 'warn',
+        `[language] ${event.language}: ${event.how === 'reached' ? 'done' : 'given up'}, ${event.committed}/${event.target}, dropped ${event.dropped}`,
+      );
     case 'CoordinatorStarted':
       return tell('info', `[run] led by ${event.node}`);
     case 'WorkerJoined':
@@ -171,38 +181,4 @@ function say({ logger }: Project, event: RunEvent | UnknownRunEvent): void {
       return tell('info', '[run] goes on');
     default:
   }
-}
-
-/** Many commits make one pass. */
-function keepWriting(
-  write: () => Promise<void>,
-  failed: (error: unknown) => void,
-): { wake(): void; stop(): Promise<void> } {
-  let timer: NodeJS.Timeout | null = null;
-  let underWay: Promise<void> = Promise.resolve();
-  let wanted = false;
-  let stopped = false;
-  const pass = (): void => {
-    timer = null;
-    wanted = false;
-    underWay = write()
-      .catch(failed)
-      .then(() => {
-        if (wanted) arm();
-      });
-  };
-  const arm = (): void => {
-    if (timer === null && !stopped) timer = setTimeout(pass, CATCH_UP_PAUSE_MS);
-  };
-  return {
-    wake() {
-      wanted = true;
-      arm();
-    },
-    async stop() {
-      stopped = true;
-      if (timer !== null) clearTimeout(timer);
-      await underWay;
-    },
-  };
 }

@@ -96,6 +96,24 @@ export function openClusterStore(
   });
 }
 
+/** A command that only looks has something to show also while the database is away. */
+async function storeOf(options: JoinOptions): Promise<Store> {
+  try {
+    return await openClusterStore(options);
+  } catch (error) {
+    if (options.kind !== 'client') throw error;
+    return absentStore(error);
+  }
+}
+
+/** Every use of it fails with what kept it from being opened. */
+function absentStore(error: unknown): Store {
+  const absent: Partial<Store> = { description: 'not reachable', close: () => Promise.resolve() };
+  return new Proxy(absent, {
+    get: (known, name) => (name in known ? Reflect.get(known, name) : () => Promise.reject(error)),
+  }) as Store;
+}
+
 /** @throws DlgforgeError `transport`, `store`, or `refused` when the cluster's version is too far from ours. */
 export async function joinCluster(options: JoinOptions): Promise<ClusterNode> {
   const { address, kind, parent = null, logger, command, onStatus, metrics = noMetrics } = options;
@@ -113,9 +131,6 @@ export async function joinCluster(options: JoinOptions): Promise<ClusterNode> {
     onStatus,
   });
   undo.defer(() => link.close());
-  onStatus('opening the store');
-  const store = meteredStore(await openClusterStore(options), metrics);
-  undo.defer(() => store.close());
   const { system, endpoint } = await startSystem(name, link.transport, logger, metrics);
   undo.defer(() => system.stop());
   const membership = joinMembership({
@@ -140,6 +155,10 @@ export async function joinCluster(options: JoinOptions): Promise<ClusterNode> {
   undo.defer(() => membership.leave());
   onStatus('joining the cluster');
   await membership.ready();
+  // Only now: opening it may bring its tables up to date, and a node that is refused must not have done so.
+  onStatus('opening the store');
+  const store = meteredStore(await storeOf(options), metrics);
+  undo.defer(() => store.close());
   onStatus(null);
   if (metrics.isOn) {
     const refusedBroadcasts = (): number =>

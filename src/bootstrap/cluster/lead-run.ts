@@ -2,38 +2,60 @@
  * Leads a run on this node: the coordinator with its committer and waves, under the dataset's lease. What
  * it needs comes from the store, so every node can do it.
  */
-import { startLeader } from '../generation.ts';
 import type { RouterMessage } from '../../actors/endpoint-router/router-messages.ts';
 import type { Leadership } from '../../actors/cluster/singletons.ts';
 import type { RunEnd } from '../../actors/messages.ts';
 import { actorRef } from '../../actors/runtime/types.ts';
 import type { Environment } from '../../config/environment.ts';
-import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
+import { DlgforgeError, isDlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { RunId } from '../../kernel/ids.ts';
-import type { LeaseGrant, RunStatus } from '../../ports/store.ts';
+import type { LeaseGrant, RunStatus, Store } from '../../ports/store.ts';
+import { decodeRunEvent, runEventsId } from '../../protocol/run-events.ts';
+import { type LeaderOptions, startLeader } from '../leader.ts';
+import { lastEventSeq, unlessAborted } from './follow.ts';
 import type { ClusterNode } from './join.ts';
 import { ROUTER } from './names.ts';
 import { loadRunParts, type RunParts } from './run-parts.ts';
+import { readSpec } from './run-spec.ts';
 
 export interface LeadRunOptions {
   readonly node: ClusterNode;
   readonly environment: Environment;
   readonly runId: RunId;
   readonly lease: LeaseGrant;
+  /** Aborts when this node is not to lead it after all. */
+  readonly signal: AbortSignal;
 }
 
 /** The router may be new, or may have missed it. */
 const REGISTER_MS = 2_000;
 
-export async function leadRun({ node, environment, runId, lease }: LeadRunOptions): Promise<Leadership> {
+/** @throws DlgforgeError when this node cannot lead it, `cancelled` when it is not to any more. */
+export async function leadRun(options: LeadRunOptions): Promise<Leadership> {
+  const { node, environment, runId, lease, signal } = options;
   const { store, system, membership, logger } = node;
   // Whoever led it may have brought it to its end a moment ago.
-  const isOn = (await store.activeRuns()).some(({ id }) => id === runId);
-  if (!isOn) return { ended: Promise.resolve('done'), stop: () => Promise.resolve() };
-  const queue = await node.queue();
-  const parts = await loadRunParts({ store, runId, environment, logger });
+  const isOn = await unlessAborted(isStillOn(options), signal);
+  if (isOn === false) return { ended: Promise.resolve('done'), stop: () => Promise.resolve() };
+  const queue = await unlessAborted(node.queue(), signal);
+  const parts = await unlessAborted(loadRunParts({ store, runId, environment, logger }), signal);
+  if (queue === null || parts === null)
+    throw new DlgforgeError('cancelled', 'This node is not to lead the run any more.');
   const ended = Promise.withResolvers<'done' | 'lost' | Error>();
   const registration = keepRegistered(node, parts);
+
+  const finish = async (end: Parameters<LeaderOptions['onEnd']>[0]): Promise<void> => {
+    if (end.type === 'superseded') return ended.resolve('lost');
+    try {
+      await store.setRunStatus(runId, lease, statusOf(end), troubleOf(end));
+      queue.drop(runId);
+      registration.end();
+      ended.resolve('done');
+    } catch (error) {
+      ended.resolve(isDlgforgeError(error, 'stale_epoch') ? 'lost' : asError(error));
+    }
+  };
+
   const leader = startLeader({
     system,
     store,
@@ -52,23 +74,6 @@ export async function leadRun({ node, environment, runId, lease }: LeadRunOption
   });
   logger.log('info', 'run', `[run] ${runId} is led by ${node.name} (epoch ${lease.epoch})`);
 
-  const finish = async (end: Parameters<Parameters<typeof startLeader>[0]['onEnd']>[0]): Promise<void> => {
-    if (end.type === 'superseded') return ended.resolve('lost');
-    try {
-      await store.setRunStatus(
-        runId,
-        lease,
-        statusOf(end),
-        end.type === 'failed' ? end.trouble.message : null,
-      );
-      queue.drop(runId);
-      registration.end();
-      ended.resolve('done');
-    } catch (error) {
-      ended.resolve(error instanceof DlgforgeError && error.code === 'stale_epoch' ? 'lost' : asError(error));
-    }
-  };
-
   return {
     ended: ended.promise,
     async stop() {
@@ -78,6 +83,26 @@ export async function leadRun({ node, environment, runId, lease }: LeadRunOption
   };
 }
 
+/** False when it has ended; then its status says so. */
+async function isStillOn({ node: { store }, runId, lease }: LeadRunOptions): Promise<boolean> {
+  if (!(await store.activeRuns()).some(({ id }) => id === runId)) return false;
+  const end = await unrecordedEnd(store, runId);
+  if (end === null) return true;
+  await store.setRunStatus(runId, lease, statusOf(end), troubleOf(end));
+  return false;
+}
+
+/** The end that a leader has written into the events, and did not live to write into the status. */
+async function unrecordedEnd(store: Store, runId: RunId): Promise<RunEnd | null> {
+  const last = await lastEventSeq(store, runId);
+  const { submittedAfter } = readSpec(runId, await store.runSpec(runId));
+  if (last <= submittedAfter) return null;
+  const [stored] = await store.journal.pick(runEventsId(runId), [last]);
+  const event = stored === undefined ? null : decodeRunEvent(stored.event);
+  return event?.type === 'RunEnded' ? event.end : null;
+}
+
+const troubleOf = (end: RunEnd): string | null => (end.type === 'failed' ? end.trouble.message : null);
 const statusOf = (end: RunEnd): RunStatus => end.type;
 const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(messageOf(error)));
 

@@ -34,6 +34,7 @@ export function startLeading({ node, environment, onActive }: LeadingOptions): L
   const { membership, store, logger, holder } = node;
   const common = { membership, store, holder, clock: systemClock, logger };
   const contenders = new Map<RunId, Contender>();
+  const leaving = new Set<Contender>();
   const router = contend({
     ...common,
     name: ROUTER,
@@ -58,9 +59,9 @@ export function startLeading({ node, environment, onActive }: LeadingOptions): L
             name: runSingleton(id),
             // The lease that a local run takes too: a dataset has one writer, wherever it runs (I2).
             leaseName: `dataset/${datasetId}`,
-            start: async (lease: LeaseGrant) => {
+            start: async (lease: LeaseGrant, signal: AbortSignal) => {
               const { leadRun } = await import('./lead-run.ts');
-              const leadership = await leadRun({ node, environment, runId: id, lease });
+              const leadership = await leadRun({ node, environment, runId: id, lease, signal });
               // A run that is resumed later has a contender anew.
               void leadership.ended.then((end) => end === 'done' && contenders.delete(id));
               return leadership;
@@ -71,7 +72,9 @@ export function startLeading({ node, environment, onActive }: LeadingOptions): L
       for (const [id, contender] of contenders) {
         if (ids.has(id)) continue;
         contenders.delete(id);
-        await contender.stop();
+        // Not waited for: it may take a while, and other runs are to be seen meanwhile.
+        leaving.add(contender);
+        void contender.stop().finally(() => leaving.delete(contender));
       }
       onActive([...ids]);
     } catch (error) {
@@ -88,7 +91,7 @@ export function startLeading({ node, environment, onActive }: LeadingOptions): L
     async stop() {
       stopped = true;
       clearInterval(timer);
-      await Promise.all([router, ...contenders.values()].map((contender) => contender.stop()));
+      await Promise.all([router, ...leaving, ...contenders.values()].map((contender) => contender.stop()));
       contenders.clear();
     },
   };
@@ -102,7 +105,8 @@ function leadRouter(node: ClusterNode, { epoch }: LeaseGrant): Promise<Leadershi
     endpointRouter({
       runs: [],
       epoch,
-      inContact: () => membership.inContact(),
+      // In contact is not enough: after a standstill the successor may not have been heard of yet.
+      inContact: () => membership.isWarm(),
       adoptFrom: () =>
         membership
           .members()

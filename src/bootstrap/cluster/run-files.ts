@@ -4,10 +4,11 @@ import { openProjection } from '../../export/projection.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import { silentLogger } from '../../kernel/logger.ts';
 import type { RunRecord, Store } from '../../ports/store.ts';
+import { inputsBase } from '../dialogue-settings.ts';
 import { answersOf, type RunStateStatus, writeStateOf } from '../files.ts';
 import { configOf } from '../runs.ts';
-import { inputsBase } from '../dialogue-settings.ts';
 import { holdFolder } from './folder-hold.ts';
+import { keepWriting } from './keep-writing.ts';
 
 export interface RunFiles {
   /** Something was committed. */
@@ -23,16 +24,18 @@ export interface RunFilesOptions {
   /** Absolute. */
   readonly outputDir: string;
   readonly command: string;
+  readonly onWarning: (text: string) => void;
 }
 
-const PAUSE_MS = 300;
-
 /** @throws DlgforgeError `output`, or `held` when another process writes there. */
-export async function openRunFiles({ store, run, outputDir, command }: RunFilesOptions): Promise<RunFiles> {
+export async function openRunFiles(options: RunFilesOptions): Promise<RunFiles> {
+  const { store, run, outputDir, command, onWarning } = options;
   await mkdir(outputDir, { recursive: true }).catch((error: unknown) => {
     throw new DlgforgeError('output', `${outputDir} cannot be made: ${messageOf(error)}`);
   });
+  await using undo = new AsyncDisposableStack();
   const folder = await holdFolder(store, outputDir, command);
+  undo.defer(() => folder.release());
   const config = configOf(run);
   const projection = await openProjection({
     outputDir,
@@ -42,42 +45,30 @@ export async function openRunFiles({ store, run, outputDir, command }: RunFilesO
     datasetId: run.datasetId,
     store,
     logger: silentLogger,
-  }).catch(async (error: unknown) => {
-    await folder.release();
-    throw error;
   });
-  let timer: NodeJS.Timeout | null = null;
-  let underWay: Promise<void> = Promise.resolve();
-  const write = (): Promise<void> => {
-    if (timer !== null) clearTimeout(timer);
-    timer = null;
-    // A pass that failed is made good by the last one, which reports.
-    underWay = underWay.catch(() => undefined).then(() => projection.catchUp());
-    return underWay;
-  };
-  return {
-    wake() {
-      timer ??= setTimeout(() => void write().catch(() => undefined), PAUSE_MS);
+  undo.defer(() => projection.close());
+  let told = '';
+  const writer = keepWriting(
+    () => projection.catchUp(),
+    (error) => {
+      const text = messageOf(error);
+      if (text !== told) onWarning(`the files are not up to date: ${text}`);
+      told = text;
     },
+  );
+  undo.defer(() => writer.stop());
+  const stack = undo.move();
+  return {
+    wake: () => writer.wake(),
     async finish() {
-      await write();
+      await writer.stop();
+      await projection.catchUp();
       const { status } = (await store.getRun(run.id)) ?? run;
       const state: RunStateStatus = status === 'completed' ? 'completed' : 'in_progress';
       const dataset = { id: run.datasetId };
-      await writeStateOf({
-        store,
-        dataset,
-        runId: run.id,
-        inputs: inputsBase(config),
-        outputDir,
-        status: state,
-      });
+      const inputs = inputsBase(config);
+      await writeStateOf({ store, dataset, runId: run.id, inputs, outputDir, status: state });
     },
-    async close() {
-      if (timer !== null) clearTimeout(timer);
-      await underWay.catch(() => undefined);
-      await projection.close();
-      await folder.release();
-    },
+    close: () => stack.disposeAsync(),
   };
 }

@@ -44,7 +44,8 @@ interface Served {
   users: number;
 }
 
-const shared = new Map<string, Served>();
+/** By node, then by the path of the actor. */
+const served = new WeakMap<ClusterNode, Map<string, Served>>();
 
 /** Does not wait for the index: other nodes may search for this one meanwhile. */
 export function openRunKnowledge({
@@ -57,6 +58,8 @@ export function openRunKnowledge({
   const { fingerprint } = parts.spec.knowledge;
   const searchKey = searchKeyOf(parts);
   const path = retrieverPath(searchKey);
+  const shared = served.get(node) ?? new Map<string, Served>();
+  served.set(node, shared);
   const ended = new AbortController();
   const cleanUp = new AsyncDisposableStack();
   let local: ActorRef<RetrieverMessage> | null = null;

@@ -61,6 +61,8 @@ const specSchema = z.object({
   build: text,
   /** The submitting command line. */
   command: text,
+  /** Events of the run up to this one are of earlier submissions: an end among them is over. */
+  submittedAfter: z.int().min(0),
   config: storedConfigSchema,
   assets: assetsSchema,
   knowledge: knowledgeSchema,
@@ -76,6 +78,8 @@ export interface SpecParts {
   readonly knowledge: IndexInfo;
   readonly place: IndexPlace;
   readonly command: string;
+  /** The newest event of the run when it is submitted; 0 for a new one. */
+  readonly submittedAfter: number;
   /** Every secret that this process knows (`secretsOf`): none of them may be in the spec. */
   readonly secrets: readonly string[];
 }
@@ -88,6 +92,7 @@ export function specOf(parts: SpecParts): RunSpec {
     version: RUN_SPEC_VERSION,
     build: BUILD,
     command: maskedCommand(parts.command),
+    submittedAfter: parts.submittedAfter,
     config: storedConfig(parts.loaded, parts.keyVariables),
     assets: { prompts, personas, seeds },
     knowledge: { fingerprint, passageCount, mode, embedder, documents, place: parts.place },

@@ -31,46 +31,61 @@ export interface OpenedStore {
   close(): Promise<void>;
 }
 
+/** Told what the store waits for. */
+type Waiting = (text: string) => void;
+const silent: Waiting = () => undefined;
+
 const DEFAULT_CONFIG = 'config.yaml';
 
 /** @throws DlgforgeError when neither a cluster nor a project's store is there. */
-export async function openStoreOfRuns(flags: StoreFlags, environment: Environment): Promise<OpenedStore> {
+export async function openStoreOfRuns(
+  flags: StoreFlags,
+  environment: Environment,
+  onWaiting: Waiting = silent,
+): Promise<OpenedStore> {
   const named = flags.address ?? flags.postgres ?? flags.namespace;
   const project = named === undefined ? projectAt(flags.config) : null;
-  if (project !== null) return await openStoreOfProject(project);
+  if (project !== null) return await openStoreOfProject(project, onWaiting);
   const address = await findCluster(wantedFromFlags(flags, environment));
   if (address === null) throw noCluster();
-  return await clusterStoreOf(address, null, environment);
+  return await clusterStoreOf(address, null, environment, onWaiting);
 }
 
 /** The cluster's store when the project runs on one that is there; else the project's own. */
-export async function openStoreOfProject(project: Project): Promise<OpenedStore> {
+export async function openStoreOfProject(
+  project: Project,
+  onWaiting: Waiting = silent,
+): Promise<OpenedStore> {
   if (project.config.run.distributed.enabled) {
     const address = await findCluster(wantedBy(project));
-    if (address !== null) return await clusterStoreOf(address, project, project.loaded.environment);
+    if (address !== null)
+      return await clusterStoreOf(address, project, project.loaded.environment, onWaiting);
     // The cluster that a run started for itself is gone with it; its data is the project's.
     if (!hasStore(project)) throw noCluster();
   }
-  return await storeOf(project);
+  return await storeOf(project, onWaiting);
 }
 
 async function clusterStoreOf(
   address: ClusterAddress,
   project: Project | null,
   environment: Environment,
+  onWaiting: Waiting,
 ): Promise<OpenedStore> {
   const store = await openClusterStore({
     address,
     limits: { poolMax: 4 },
     runtimeDir: environment['XDG_RUNTIME_DIR'],
     logger: silentLogger,
-    onStatus: () => undefined,
+    onStatus: (text) => text === null || onWaiting(text),
   });
   return { store, address, project, close: () => store.close() };
 }
 
-async function storeOf(project: Project): Promise<OpenedStore> {
-  const store = hasStore(project) ? await openProjectStore(project) : null;
+async function storeOf(project: Project, onWaiting: Waiting): Promise<OpenedStore> {
+  const store = hasStore(project)
+    ? await openProjectStore(project, { onWaiting: (text) => text === null || onWaiting(text) })
+    : null;
   return { store, address: null, project, close: async () => await store?.close() };
 }
 

@@ -104,12 +104,10 @@ export function nodeStatuses(client: ClusterNode): readonly NodeStatus[] {
 
 async function activeRuns({ store, membership }: ClusterNode): Promise<ClusterStatus['runs']> {
   const ids = new Set((await store.activeRuns()).map(({ id }) => String(id)));
-  return (await runsOf(store))
-    .filter(({ id }) => ids.has(id))
-    .map((run) => {
-      const leader = membership.leaderOf(runSingleton(runId(run.id)));
-      return { ...run, leader: leader?.node ?? null, epoch: leader?.epoch ?? null };
-    });
+  return (await runsOf(store, ids)).map((run) => {
+    const leader = membership.leaderOf(runSingleton(runId(run.id)));
+    return { ...run, leader: leader?.node ?? null, epoch: leader?.epoch ?? null };
+  });
 }
 
 async function endpointsOf({ membership, system }: ClusterNode): Promise<readonly EndpointStats[]> {

@@ -212,6 +212,11 @@ class Worker implements ClusterWorker {
       modelCalls: calls,
       directory: clusterDirectory({ membership, runId: id, retriever: () => knowledge.ref() }),
       queue: await this.#node.queue(),
+      onGivenUp: (error) => {
+        this.#logger.log('error', 'cluster', `[worker] run ${id} is tried again later: ${messageOf(error)}`);
+        this.#failedAtMs.set(id, Date.now());
+        void this.#leave(id);
+      },
     });
     undo.move();
     return { parts, calls, knowledge, worker };
@@ -229,6 +234,7 @@ class Worker implements ClusterWorker {
   #status(): Readonly<Record<string, unknown>> {
     const runs = [...this.#runs.entries()];
     return {
+      actors: this.#node.system.tree().length,
       conversations: runs.reduce((sum, [, { worker }]) => sum + worker.conversations(), 0),
       rssMb: Math.round(process.memoryUsage.rss() / 2 ** 20),
       indexes: runs.flatMap(([, { knowledge }]) => (knowledge.serves === null ? [] : [knowledge.serves])),

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { type Attached, attachTo } from '../../bootstrap/cluster/attach-run.ts';
 import type { StoreFlags } from '../../bootstrap/cluster/runs-store.ts';
 import { processEnvironment } from '../../config/environment.ts';
-import { EXIT } from '../exit-codes.ts';
+import { EXIT, exitCodeOfEnd } from '../exit-codes.ts';
 import { eventJson, eventLine } from '../run-event-lines.ts';
 import { print, say } from '../terminal.ts';
 
@@ -27,9 +27,10 @@ export async function attach(runId: string | undefined, flags: Flags): Promise<n
         if (flags.json !== true)
           say(`[attach] following run ${id} (${status}); Ctrl-C detaches, the run goes on`);
       },
+      onWarning: (text) => say(`[attach] ${text}`),
       onEvent: (event) => print(flags.json === true ? eventJson(event) : eventLine(event)),
     });
-    if (attached.type === 'ended') return exitCodeOfEnd(attached);
+    if (attached.type === 'ended') return codeOf(attached);
     say(`[attach] detached; the run goes on. Follow it again: dlgforge attach ${attached.runId}`);
     return EXIT.done;
   } finally {
@@ -38,8 +39,7 @@ export async function attach(runId: string | undefined, flags: Flags): Promise<n
 }
 
 /** The run's own exit code. */
-function exitCodeOfEnd({ end }: Extract<Attached, { type: 'ended' }>): number {
-  if (end.type === 'completed') return EXIT.done;
+function codeOf({ end }: Extract<Attached, { type: 'ended' }>): number {
   if (end.type === 'failed') say(end.trouble.message);
-  return end.type === 'failed' ? EXIT.failed : EXIT.interrupted;
+  return exitCodeOfEnd(end.type);
 }

@@ -2,7 +2,7 @@ import { openProject } from '../../bootstrap/project.ts';
 import type { RunReport } from '../../bootstrap/run-report.ts';
 import { runProject } from '../../bootstrap/run.ts';
 import type { LogLevel } from '../../kernel/logger.ts';
-import { EXIT } from '../exit-codes.ts';
+import { EXIT, exitCodeOfEnd } from '../exit-codes.ts';
 import { overridesOf, type RunFlags } from '../overrides.ts';
 import { openProgress, type Progress } from '../progress.ts';
 import { renderSummary } from '../summary.ts';
@@ -29,7 +29,7 @@ export async function run(configPath: string, flags: Flags): Promise<number> {
     logLevel: flags.verbose === true ? 'debug' : 'info',
     console: (level, message) => showLog(progress, level, message, flags),
   });
-  const stop = stopOnSignals(progress);
+  const stop = stopOnSignals(progress, project.config.run.distributed.enabled ? ON_A_CLUSTER : HERE);
   try {
     const report = await runProject(project, {
       allowConfigChange: flags.allowConfigChange,
@@ -47,7 +47,7 @@ export async function run(configPath: string, flags: Flags): Promise<number> {
     }
     if (flags.json === true) print(JSON.stringify(report, null, 2));
     else say(renderSummary(report, configPath, process.cwd()));
-    return exitCode(report);
+    return exitCodeOfEnd(report.status);
   } catch (error) {
     // With the whole story, which the one line on the terminal leaves out (A16).
     project.logger.log(
@@ -63,11 +63,6 @@ export async function run(configPath: string, flags: Flags): Promise<number> {
   }
 }
 
-function exitCode({ status }: RunReport): number {
-  if (status === 'completed') return EXIT.done;
-  return status === 'interrupted' ? EXIT.interrupted : EXIT.failed;
-}
-
 function showLog(progress: Progress, level: LogLevel, message: string, flags: Flags): void {
   // The failure itself is the last line on the terminal; its stack is for the log.
   if (message.startsWith('[run] failed:')) return;
@@ -75,17 +70,30 @@ function showLog(progress: Progress, level: LogLevel, message: string, flags: Fl
   if (level === 'warn' || level === 'error' || isNews || flags.verbose === true) progress.message(message);
 }
 
+const HERE = {
+  first: 'Stopping: calls in flight may finish. Ask again (Ctrl-C) to stop at once.',
+  second: 'Stopped at once. Everything that was answered is kept; run the same command again to go on.',
+};
+const ON_A_CLUSTER = {
+  first:
+    'Stopping the run on the cluster: calls in flight may finish. Ask again (Ctrl-C) to leave it alone with that.',
+  second: 'Left. The run stops as soon as its calls in flight are kept; `dlgforge runs list` shows it.',
+};
+
 /** The first request stops admitting and lets calls in flight finish; the second ends the process at once. */
-function stopOnSignals(progress: Progress): { readonly signal: AbortSignal; dispose(): void } {
+function stopOnSignals(
+  progress: Progress,
+  said: typeof HERE,
+): { readonly signal: AbortSignal; dispose(): void } {
   const controller = new AbortController();
   const onSignal = (): void => {
     if (controller.signal.aborted) {
       progress.close();
-      say('Stopped at once. Everything that was answered is kept; run the same command again to go on.');
+      say(said.second);
       process.exit(EXIT.interrupted);
     }
     controller.abort();
-    progress.message('Stopping: calls in flight may finish. Ask again (Ctrl-C) to stop at once.');
+    progress.message(said.first);
   };
   const signals = ['SIGINT', 'SIGTERM'] as const;
   for (const signal of signals) process.on(signal, onSignal);

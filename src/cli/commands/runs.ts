@@ -103,8 +103,14 @@ function settingLines({ settings }: RunDetails): string[] {
 /** Texts that are only compared are known by their hash. */
 const shortened = (value: string): string => value.replace(/^"([0-9a-f]{8})[0-9a-f]{56}"$/, 'version $1');
 
+/** The host of holders that are nodes of a cluster. */
+const CLUSTER = 'cluster';
+
 function nowLine(run: RunDetails, config: string): string {
   const { holder } = run;
+  if (run.status === 'paused') return `paused; go on with: npx dlgforge runs resume ${run.id}`;
+  if (run.status === 'running' && holder?.host === CLUSTER)
+    return `led by the node ${holder.processKey} of a cluster; follow it: npx dlgforge attach ${run.id}`;
   if (run.status === 'running' && holder !== null) {
     return `driven by the process ${holder.pid} on ${holder.host} (\`${holder.command}\`)`;
   }

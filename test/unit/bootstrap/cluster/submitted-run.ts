@@ -45,6 +45,7 @@ export async function submitted(
     },
     place: { type: 'blob', name: `index-${FINGERPRINT}`, folder: '/somewhere/knowledge_index' },
     command,
+    submittedAfter: 0,
     secrets: secretsOf(loaded, keys),
   });
   return { loaded, spec };
@@ -62,7 +63,8 @@ export async function storeWith({ loaded, spec }: Submitted): Promise<MemoryStor
     fingerprint: {},
     plan: { memory },
   });
-  const holder = { host: CLUSTER_HOST, pid: 1, processKey: 'n', command: 'test', sinceMs: 0 };
+  const holder = { host: CLUSTER_HOST, pid: 1, processKey: 'n', submittedAfter: 0,
+    command: 'test', sinceMs: 0 };
   const granted = await store.acquireLease(`dataset/${DATASET}`, holder, 1_000, () => false);
   if (granted.type !== 'granted') throw new Error('the dataset is held');
   await store.saveRunSpec(RUN, granted.lease, spec);
