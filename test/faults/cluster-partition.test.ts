@@ -17,6 +17,7 @@ import type { Store } from '../../src/ports/store.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { brokenPromises } from '../support/cluster-checker.ts';
 import { factsOf } from '../support/cluster-facts.ts';
+import { killProcessesOf } from '../support/cluster-processes.ts';
 import { makeProject, type CliProject } from '../support/cli-project.ts';
 import { natsProgram } from '../support/nats-server.ts';
 import { type NetworkLab, startNetworkLab, whyNoNetwork } from '../support/network-lab.ts';
@@ -133,6 +134,8 @@ describe.skipIf(WHY_NOT !== null)(`a run whose nodes are cut off (seed ${SEED})`
     await postgres?.leave();
     await nats?.stop();
     await lab?.remove();
+    // A run that the test did not see to its end.
+    if (project !== undefined) killProcessesOf(project.folder);
     await project?.[Symbol.asyncDispose]();
     await rm(folder, { recursive: true, force: true });
   });

@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type AddressFile, readAddress } from '../../src/bootstrap/cluster/address-file.ts';
 import { type Rehearsal, startRehearsal } from '../../src/llm/rehearsal/server.ts';
 import { type CliProject, type Finished, makeProject } from '../support/cli-project.ts';
+import { killProcessesOf } from '../support/cluster-processes.ts';
 import { type NodeProcess, runCommand, startCommand } from '../support/node-process.ts';
 import { outwardAddress } from '../support/outward-address.ts';
 
@@ -156,6 +157,7 @@ describe.skipIf(ADDRESS === null)('a run with keys', () => {
     await nodes.get('second')?.stop();
     await nodes.get('head')?.stop();
     for (const server of models.values()) await server.close();
+    if (project !== undefined) killProcessesOf(project.folder);
     await project?.[Symbol.asyncDispose]();
     await rm(folder, { recursive: true, force: true });
   });
@@ -191,7 +193,7 @@ describe.skipIf(ADDRESS === null)('a run with keys', () => {
     }
   });
 
-  test('a node that lacks the key of a role takes no conversations, and status says so in words', () => {
+  test('H12: a node that lacks the key of a role takes no conversations, and status says so in words', () => {
     expect(told.join('\n')).toMatch(
       /head\S* takes no conversations: it lacks JUDGE_MODEL_API_KEY for the endpoint judge-server \(its key stands in the configuration of the submitter/,
     );

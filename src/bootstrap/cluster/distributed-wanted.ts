@@ -1,4 +1,4 @@
-/** The cluster that a configuration means. */
+/** The cluster that a configuration means, and what its process brings. */
 import { join } from 'node:path';
 import { readSecret } from '../../config/credentials.ts';
 import { tlsFiles } from '../../config/nats-tls.ts';
@@ -20,4 +20,10 @@ export function wantedBy({ config, loaded, folders, root }: Project): Wanted {
     environment,
     homes: [clusterHome(environment), join(folders.state, 'cluster')],
   };
+}
+
+/** Worker processes that a run's own process brings, or the cluster that is started for it; may be none. */
+export function workersBrought({ config }: Project): number {
+  const { spawn, replicas_qa: first, replicas_complete: second } = config.run.distributed;
+  return spawn.workers ? first + second : 0;
 }

@@ -3,21 +3,33 @@
  * project's own database, so the dataset's memory is the same as that of a run in one process.
  */
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Project } from '../project.ts';
 import type { RunObserver } from '../run-options.ts';
 import { readAddress } from './address-file.ts';
 import { startDaemon } from './daemon.ts';
+import { workersBrought } from './distributed-wanted.ts';
 import type { ClusterAddress } from './find-cluster.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
+import { isPidAlive } from '../../store/process-identity.ts';
+
+export interface LocalCluster {
+  readonly address: ClusterAddress;
+  /** For a run that could not begin; otherwise the cluster ends by itself, with the run. */
+  stop(): Promise<void>;
+}
+
+const STOP_MS = 15_000;
+const POLL_MS = 50;
 
 /** @throws DlgforgeError with the head's last words. */
-export async function startLocalCluster(project: Project, observer: RunObserver): Promise<ClusterAddress> {
+export async function startLocalCluster(project: Project, observer: RunObserver): Promise<LocalCluster> {
   const { config, folders, loaded, root } = project;
-  const { namespace, replicas_qa: first, replicas_complete: second, spawn } = config.run.distributed;
+  const { namespace } = config.run.distributed;
   const home = join(folders.state, 'cluster');
   observer.status('starting a cluster on this machine');
   const dsn = config.store.postgres.dsn?.reveal();
-  await startDaemon(
+  const { pid } = await startDaemon(
     {
       args: [
         '--head',
@@ -31,7 +43,7 @@ export async function startLocalCluster(project: Project, observer: RunObserver)
         '--keys-from',
         loaded.configPath,
         '--workers',
-        String(spawn.workers ? Math.max(1, first + second) : 0),
+        String(workersBrought(project)),
       ],
       environment: { ...loaded.environment, ...(dsn === undefined ? {} : { DLGFORGE_POSTGRES_DSN: dsn }) },
       folder: root,
@@ -45,7 +57,7 @@ export async function startLocalCluster(project: Project, observer: RunObserver)
       'transport',
       'The cluster that was started for this run has ended already; see its logs.',
     );
-  return {
+  const address = {
     namespace,
     natsUrls: file.natsUrl.split(','),
     natsToken: file.token,
@@ -53,4 +65,12 @@ export async function startLocalCluster(project: Project, observer: RunObserver)
     nkeySeedFile: null,
     postgres: file.postgres,
   };
+  return { address, stop: () => stopHead(pid) };
+}
+
+/** It drains and stops its servers when it is asked to end; no longer than it may. */
+async function stopHead(pid: number): Promise<void> {
+  const deadlineMs = Date.now() + STOP_MS;
+  if (isPidAlive(pid)) process.kill(pid, 'SIGTERM');
+  while (isPidAlive(pid) && Date.now() < deadlineMs) await sleep(POLL_MS);
 }
