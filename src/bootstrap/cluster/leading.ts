@@ -4,6 +4,7 @@
  */
 import { runSingleton } from '../../actors/directory.ts';
 import { endpointRouter, ROUTER_PATH } from '../../actors/endpoint-router/actor.ts';
+import { confirmedLease } from '../../actors/cluster/confirmed-lease.ts';
 import { contend, type Contender, type Leadership } from '../../actors/cluster/singletons.ts';
 import type { Environment } from '../../config/environment.ts';
 import { systemClock } from '../../kernel/clock.ts';
@@ -98,15 +99,16 @@ export function startLeading({ node, environment, onActive }: LeadingOptions): L
 }
 
 /** One router for all runs and nodes (I7). */
-function leadRouter(node: ClusterNode, { epoch }: LeaseGrant): Promise<Leadership> {
-  const { system, membership } = node;
+function leadRouter(node: ClusterNode, lease: LeaseGrant): Promise<Leadership> {
+  const { system, membership, store } = node;
+  const ended = Promise.withResolvers<'done' | 'lost' | Error>();
   const ref = system.spawn(
     ROUTER_PATH,
     endpointRouter({
       runs: [],
-      epoch,
+      epoch: lease.epoch,
       // In contact is not enough: after a standstill the successor may not have been heard of yet.
-      inContact: () => membership.isWarm(),
+      inContact: confirmedLease({ membership, store, lease, onLost: () => ended.resolve('lost') }),
       adoptFrom: () =>
         membership
           .members()
@@ -114,7 +116,6 @@ function leadRouter(node: ClusterNode, { epoch }: LeaseGrant): Promise<Leadershi
           .map(({ card }) => card.node),
     }),
   );
-  const ended = Promise.withResolvers<'done' | 'lost' | Error>();
   const endMetrics = tellRouter(node, ref);
   system.watch(ref, ({ error }) => {
     endMetrics();
