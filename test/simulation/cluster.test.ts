@@ -21,6 +21,7 @@ const FAULTS = [
   'kill a node',
   'kill a worker',
   'partition',
+  'pause',
   'queue lost',
   'store away',
   'store cut',

@@ -3,11 +3,13 @@
  * the work queue, the database and the model endpoint between them. Everything that is left to chance comes
  * from one seed. Owns the processes, and what is wrong with each of them.
  */
-import type { LeaderParts } from '../../../src/bootstrap/leader.ts';
+import { type LeaderParts, waitingMaxOf } from '../../../src/bootstrap/leader.ts';
 import type { DialogueContext } from '../../../src/dialogue/conversation.ts';
+import type { Clock } from '../../../src/kernel/clock.ts';
 import type { NodeKind } from '../../../src/ports/membership.ts';
 import type { ModelPort } from '../../../src/ports/model.ts';
-import { CLUSTER_HOST, type Store } from '../../../src/ports/store.ts';
+import { CLUSTER_HOST, type RunWanted, type Store } from '../../../src/ports/store.ts';
+import type { Transport } from '../../../src/ports/transport.ts';
 import { createMemoryTransport, type MemoryTransport } from '../../../src/transport/memory-transport.ts';
 import { MemoryStore } from '../../../src/store/memory-store.ts';
 import { SimulatedClock } from '../simulated-clock.ts';
@@ -17,7 +19,7 @@ import { Dice } from './dice.ts';
 import { ModelServer } from './model-server.ts';
 import { QueueServer } from './queue-server.ts';
 import { Referee } from './referee.ts';
-import { type LeadingFlaws, type SimLeading, startLeading } from './sim-leading.ts';
+import { type SimLeading, startLeading } from './sim-leading.ts';
 import { type SimNode, startNode } from './sim-node.ts';
 import { type SimWorking, startWorking } from './sim-working.ts';
 import { openStoreLink, type StoreFaults, type StoreLink } from './store-link.ts';
@@ -27,7 +29,10 @@ import { Trace } from './trace.ts';
 export interface Flaws {
   /** The database as all processes reach it. */
   readonly store?: (store: Store) => Store;
-  readonly leading?: LeadingFlaws;
+  /** The store as the actors of each process have it. */
+  readonly journaling?: (store: Store, clock: Clock) => Store;
+  /** What arrives at each process, before it is looked at. */
+  readonly arriving?: (envelope: unknown) => unknown;
 }
 
 export interface WorldOptions {
@@ -55,6 +60,8 @@ export interface Process {
   isLeaving: boolean;
 }
 
+/** Far more than these small runs have to say, far less than what repeats without end comes to. */
+const MAILBOX_MAX = 200;
 const START_MS = 1_000_000;
 const NETWORK_DELAY_MS = { min: 0, max: 4 };
 /** A parent sees its worker's process end. */
@@ -111,6 +118,23 @@ export class ClusterWorld {
 
   startWorker(parent: Process): Process {
     return this.#start('worker', parent.body.name);
+  }
+
+  /** I9: nothing has piled up. */
+  inspect(): void {
+    for (const { body, node } of this.living) {
+      const longest = Math.max(0, ...(node?.system.tree() ?? []).map(({ mailboxLength }) => mailboxLength));
+      if (longest > MAILBOX_MAX)
+        this.referee.broken('I9', `${longest} messages wait for an actor of ${body.name}`);
+    }
+    const { waiting } = this.queue;
+    if (waiting > this.#options.parts.batchSize + waitingMaxOf(this.#options.parts.batchSize))
+      this.referee.broken('I9', `${waiting} conversations wait in the queue`);
+  }
+
+  async want(wanted: RunWanted): Promise<void> {
+    this.trace.note('FAULT', `a person wants: ${wanted}`);
+    await this.truth.setRunWanted(RUN, wanted);
   }
 
   kill(process: Process): void {
@@ -224,9 +248,10 @@ export class ClusterWorld {
       body,
       kind,
       parent,
-      link,
+      link:
+        flaws?.journaling === undefined ? link : { ...link, store: flaws.journaling(link.store, body.clock) },
       port,
-      transport: this.transport,
+      transport: arrivingBy(this.transport, flaws?.arriving),
       queue: this.queue.clientOf(body),
       dice: this.#dice.apart(`calls ${body.name}`),
       logger: this.trace.loggerOf(body.name),
@@ -239,7 +264,12 @@ export class ClusterWorld {
       return this.kill(process);
     }
     if (process.isLeaving || body.isDead) return;
-    if (kind === 'agent') process.leading = startLeading(node, parts, flaws?.leading);
+    if (kind === 'agent') process.leading = startLeading(node, parts);
     else process.working = startWorking(node, dialogue, this.referee);
   }
 }
+
+const arrivingBy = (transport: Transport, change: Flaws['arriving']): Transport =>
+  change === undefined
+    ? transport
+    : { attach: (node, receive) => transport.attach(node, (envelope) => receive(change(envelope))) };

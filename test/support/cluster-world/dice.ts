@@ -29,9 +29,9 @@ export class Dice {
     return min + Math.floor(this.unit() * (max - min + 1));
   }
 
-  /** Mostly short, sometimes long: `max` is met with one throw in a hundred or so. */
+  /** Mostly small, sometimes large. */
   skewed(min: number, max: number): number {
-    return Math.round(min + (max - min) * this.unit() ** 4);
+    return Math.round(min + (max - min) * this.unit() ** 3);
   }
 
   pick<T>(items: readonly T[]): T | undefined {

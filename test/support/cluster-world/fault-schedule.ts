@@ -21,12 +21,15 @@ export interface FaultScheduleOptions {
    * server never does to its clients: a cluster of servers can.
    */
   readonly splits: boolean;
+  /** Only what costs no call: nodes come and go in good order, and the queue is lost. */
+  readonly isCalm: boolean;
 }
 
 /** True when it struck: there may be nobody to strike. */
 type Fault = (again: Again) => boolean;
 
 const AGENTS_MIN = 1;
+const ABOUT_LOST_MS = [5_000, 8_000] as const;
 const STORM: Weather = { drop: 0.05, duplicate: 0.1, reorder: 0.15 };
 const RAIN: Weather = { drop: 0.01, duplicate: 0.02, reorder: 0.05 };
 
@@ -49,6 +52,7 @@ export class FaultSchedule {
   #next(): void {
     const { world, dice, pauseMs, badTimeMs } = this.#options;
     if (world.trace.elapsedMs >= badTimeMs) return;
+    world.inspect();
     const [name, fault] = dice.pick(this.#faults()) as [string, Fault];
     if (fault((afterMs, undo) => this.#undoLater(afterMs, undo)))
       this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
@@ -75,6 +79,24 @@ export class FaultSchedule {
   // The faults.
 
   #faults(): [string, Fault][] {
+    const { splits, isCalm } = this.#options;
+    return [
+      ...this.#gentle(),
+      ...(isCalm ? [] : this.#harsh()),
+      ...(splits && !isCalm ? this.#splits() : []),
+    ];
+  }
+
+  #gentle(): [string, Fault][] {
+    return [
+      ['queue lost', () => this.#loseQueue()],
+      ['add', () => this.#add()],
+      ['drain', () => this.#drain()],
+      ['pause', (again) => this.#pauseRun(again)],
+    ];
+  }
+
+  #harsh(): [string, Fault][] {
     return [
       ['kill a worker', (again) => this.#killWorker(again)],
       ['kill a node', (again) => this.#killNode(this.#anyAgent(), again)],
@@ -84,13 +106,9 @@ export class FaultSchedule {
       ['freeze a leader', (again) => this.#freeze(this.#aLeader(), again)],
       ['cut off', (again) => this.#cutOff(this.#anyone(), again)],
       ['cut off a leader', (again) => this.#cutOff(this.#aLeader(), again)],
-      ...(this.#options.splits ? this.#splits() : []),
       ['weather', (again) => this.#weather(again)],
       ['store away', (again) => this.#storeAway(again)],
       ['store cut', (again) => this.#storeCut(again)],
-      ['queue lost', () => this.#loseQueue()],
-      ['add', () => this.#add()],
-      ['drain', () => this.#drain()],
     ];
   }
 
@@ -125,7 +143,7 @@ export class FaultSchedule {
     const { world, dice } = this.#options;
     if (victim === undefined || !victim.body.isRunning) return false;
     world.freeze(victim);
-    again(dice.between(200, 9_000), () => world.thaw(victim));
+    again(this.#spell(), () => world.thaw(victim));
     return true;
   }
 
@@ -133,7 +151,7 @@ export class FaultSchedule {
     const { world, dice } = this.#options;
     if (victim === undefined || !victim.body.reachesQueue) return false;
     world.cutOff(victim);
-    again(dice.between(200, 9_000), () => world.restore(victim));
+    again(this.#spell(), () => world.restore(victim));
     return true;
   }
 
@@ -143,7 +161,7 @@ export class FaultSchedule {
     if (from === undefined || to === undefined) return false;
     world.trace.note('FAULT', `nothing gets from ${from} to ${to}`);
     world.transport.cut(from, to);
-    again(dice.between(200, 9_000), () => {
+    again(this.#spell(), () => {
       world.trace.note('FAULT', `messages get from ${from} to ${to} again`);
       world.transport.mend(from, to);
     });
@@ -159,7 +177,7 @@ export class FaultSchedule {
       for (const a of some) for (const b of others) act(a, b);
     };
     each((a, b) => world.transport.partition(a, b));
-    again(dice.between(200, 9_000), () => {
+    again(this.#spell(), () => {
       world.trace.note('FAULT', `${some.join()} and ${others.join()} reach each other again`);
       each((a, b) => world.transport.heal(a, b));
     });
@@ -196,10 +214,17 @@ export class FaultSchedule {
     if (victim === undefined || !victim.body.reachesStore) return false;
     world.trace.note('FAULT', `${victim.body.name} does not reach the database`);
     victim.body.reachesStore = false;
-    again(dice.between(200, 9_000), () => {
+    again(this.#spell(), () => {
       world.trace.note('FAULT', `${victim.body.name} reaches the database again`);
       victim.body.reachesStore = true;
     });
+    return true;
+  }
+
+  #pauseRun(again: Again): boolean {
+    const { world, dice } = this.#options;
+    void world.want('pause');
+    again(dice.between(500, 6_000), () => void world.want('run'));
     return true;
   }
 
@@ -224,6 +249,12 @@ export class FaultSchedule {
     if (victim === undefined || workers.length < 2) return false;
     void world.drain(victim);
     return true;
+  }
+
+  /** How long it lasts: often about as long as it takes until a silent node is replaced. */
+  #spell(): number {
+    const { dice } = this.#options;
+    return dice.falls(0.5) ? dice.between(200, 9_000) : dice.between(...ABOUT_LOST_MS);
   }
 
   // Whom.

@@ -28,7 +28,7 @@ export interface ModelServerOptions {
 
 interface Call {
   readonly body: Body;
-  close(): void;
+  close(how: string): void;
 }
 
 const ROLES: readonly Role[] = ['user', 'assistant', 'judge'];
@@ -38,7 +38,7 @@ const TIMEOUT_MS = 30_000;
 export class ModelServer {
   readonly #options: ModelServerOptions;
   readonly #open = new Set<Call>();
-  /** The connections of these are closed by nobody. */
+
   constructor(options: ModelServerOptions) {
     this.#options = options;
   }
@@ -62,7 +62,7 @@ export class ModelServer {
 
   /** The kernel closes what a process had open when it ended. */
   killed(body: Body): void {
-    for (const call of this.#open) if (call.body === body) call.close();
+    for (const call of this.#open) if (call.body === body) call.close('killed');
   }
 
   #serve(body: Body, request: ModelRequest, signal: AbortSignal): Promise<AttemptOutcome> {
@@ -74,19 +74,19 @@ export class ModelServer {
       ? trouble(dice)
       : { type: 'answered', answer: scriptedAnswer(request, requestKey) };
     return new Promise((resolve, reject) => {
-      const close = (): void => {
+      const close = (how: string): void => {
         cancel();
-        if (this.#open.delete(call)) referee.callEnded(body.name, requestKey, outcome.type);
+        if (this.#open.delete(call)) referee.callEnded(body.name, request, requestKey, how);
       };
       const call = { body, close };
       const cancel = clock.schedule(takesMs, () => {
-        close();
+        close(outcome.type);
         body.clock.schedule(ANSWER_TRAVELS_MS, () => resolve(outcome));
       });
       this.#open.add(call);
       referee.callStarted(body.name, request, requestKey, this.#open.size);
       const abort = (): void => {
-        close();
+        close('aborted');
         reject(aborted());
       };
       signal.addEventListener('abort', abort, { once: true });

@@ -12,6 +12,9 @@ import type { Trace } from './trace.ts';
 /** As in `work-stream.ts`. */
 const IN_HAND_MS = 8_000;
 const TRAVEL_MS = 3;
+/** Share of the deliveries that go to somebody else too, because the server takes the first one for lost. */
+const TWICE_RATE = 0.05;
+const TWICE_MS = 600;
 
 interface Client {
   readonly body: Body;
@@ -110,7 +113,9 @@ export class QueueServer {
       cancel();
       cancel = this.#clock.schedule(IN_HAND_MS, () => delivery.release());
     };
-    hold();
+    if (this.#dice.falls(TWICE_RATE))
+      cancel = this.#clock.schedule(this.#dice.between(0, TWICE_MS), () => delivery.release());
+    else hold();
     const { item } = delivery;
     this.#down(client, () => {
       this.#trace.note(client.body.name, `takes ${item.languageIndex}/${item.index}`);

@@ -59,6 +59,8 @@ export class Referee {
   readonly #leases = new Map<string, number>();
   /** `<journal> <request key>` of every answer that is durable. */
   readonly #answered = new Set<string>();
+  /** The same, of every answer that the endpoint gave. */
+  readonly #given = new Map<string, number>();
   readonly #durableMarks = new Set<string>();
   readonly #questions = new Set<string>();
   readonly #committed = new Map<string, number>();
@@ -96,8 +98,18 @@ export class Referee {
     else this.counts.paidAgainByReplaced += 1;
   }
 
-  callEnded(process: string, requestKey: string, how: string): void {
+  callEnded(process: string, request: ModelRequest, requestKey: string, how: string): void {
     this.#trace.note(process, `call ${requestKey.slice(0, 8)} is over (${how})`);
+    if (how !== 'answered') return;
+    const name = `${this.#conversationOf.get(request) ?? '?'} ${requestKey}`;
+    this.#given.set(name, (this.#given.get(name) ?? 0) + 1);
+  }
+
+  /** Answers that were given and are in no journal. */
+  get wasted(): number {
+    let wasted = 0;
+    for (const [name, given] of this.#given) wasted += given - (this.#answered.has(name) ? 1 : 0);
+    return wasted;
   }
 
   #expectDurable(what: string, text: string): void {

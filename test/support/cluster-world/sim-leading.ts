@@ -1,4 +1,5 @@
 /** Leading in a simulated cluster: what `bootstrap/cluster/{leading,lead-run}.ts` do, by the process's own clock. */
+import { confirmedLease } from '../../../src/actors/cluster/confirmed-lease.ts';
 import { contend, type Contender, type Leadership } from '../../../src/actors/cluster/singletons.ts';
 import { runSingleton } from '../../../src/actors/directory.ts';
 import { endpointRouter, ROUTER_PATH } from '../../../src/actors/endpoint-router/actor.ts';
@@ -17,22 +18,17 @@ export interface SimLeading {
   stop(): Promise<void>;
 }
 
-/** What a planted bug replaces. */
-export interface LeadingFlaws {
-  readonly adoptFrom?: () => readonly string[];
-}
-
 const LOOK_MS = 500;
 const REGISTER_MS = 2_000;
 
-export function startLeading(node: SimNode, parts: LeaderParts, flaws: LeadingFlaws = {}): SimLeading {
+export function startLeading(node: SimNode, parts: LeaderParts): SimLeading {
   const { membership, store, holder, clock, logger } = node;
   const common = { membership, store, holder, clock, logger };
   const contenders = new Map<RunId, Contender>();
   const router = contend({
     ...common,
     name: ROUTER,
-    start: (lease) => Promise.resolve(leadRouter(node, lease, flaws)),
+    start: (lease) => Promise.resolve(leadRouter(node, lease)),
   });
   let isLooking = false;
 
@@ -76,7 +72,8 @@ export function startLeading(node: SimNode, parts: LeaderParts, flaws: LeadingFl
   };
 }
 
-function leadRouter({ system, membership }: SimNode, { epoch }: LeaseGrant, flaws: LeadingFlaws): Leadership {
+function leadRouter({ system, membership, store }: SimNode, lease: LeaseGrant): Leadership {
+  const ended = Promise.withResolvers<'done' | 'lost' | Error>();
   const adoptFrom = (): readonly string[] =>
     membership
       .members()
@@ -84,9 +81,13 @@ function leadRouter({ system, membership }: SimNode, { epoch }: LeaseGrant, flaw
       .map(({ card }) => card.node);
   const ref = system.spawn(
     ROUTER_PATH,
-    endpointRouter({ runs: [], epoch, inContact: () => membership.inContact(), adoptFrom, ...flaws }),
+    endpointRouter({
+      runs: [],
+      epoch: lease.epoch,
+      inContact: confirmedLease({ membership, store, lease, onLost: () => ended.resolve('lost') }),
+      adoptFrom,
+    }),
   );
-  const ended = Promise.withResolvers<'done' | 'lost' | Error>();
   system.watch(ref, ({ error }) => ended.resolve(error instanceof Error ? error : 'done'));
   return { ended: ended.promise, stop: () => system.stopActor(ref) };
 }

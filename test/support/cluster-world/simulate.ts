@@ -3,7 +3,7 @@ import { startGeneration } from '../../../src/bootstrap/generation.ts';
 import type { LeaderParts } from '../../../src/bootstrap/leader.ts';
 import { messageOf } from '../../../src/kernel/errors.ts';
 import { silentLogger } from '../../../src/kernel/logger.ts';
-import type { Store } from '../../../src/ports/store.ts';
+import type { RunStatus, Store } from '../../../src/ports/store.ts';
 import { decodeRunEvent, runEventsId } from '../../../src/protocol/run-events.ts';
 import { MemoryStore } from '../../../src/store/memory-store.ts';
 import { dialogueOf, INPUTS } from '../dialogue-context.ts';
@@ -42,8 +42,15 @@ const SETTINGS = {
   turns: { min: 1, max: 3, distribution: 'uniform', mean: null },
   seed: 11,
 } as const;
+/**
+ * A node that stands still is lost after five seconds, and its permits go to others: a call that takes longer
+ * is then open beside them, because nobody can close it. So I7 holds for calls that take less than that.
+ */
+const LATENCY_MAX_MS = 4_500;
 /** Of simulated time, after everything is well again. */
 const RECOVERS_WITHIN_MS = 120_000;
+
+const ON: ReadonlySet<RunStatus> = new Set(['running', 'paused']);
 
 const DIALOGUE = dialogueOf({ settings: SETTINGS });
 const PARTS: LeaderParts = {
@@ -59,18 +66,21 @@ export async function simulate({ seed, keepTrace = false, flaws }: SimulateOptio
   const dice = new Dice(`cluster ${seed}`);
   const expected = await undisturbed();
   const badTimeMs = dice.between(10_000, 30_000);
-  const splits = dice.falls(0.25);
+  const isCalm = dice.falls(0.15);
+  const splits = !isCalm && dice.falls(0.25);
+  const isSlow = dice.falls(0.3);
   const world = new ClusterWorld({
     seed: `cluster ${seed}`,
     dialogue: DIALOGUE,
     parts: PARTS,
-    maxInFlight: dice.between(1, 4),
+    maxInFlight: isSlow ? dice.between(3, 6) : dice.between(1, 4),
     judgesOpenCalls: !splits,
-    latencyMs: [50, dice.between(500, 4_000)],
+    latencyMs: isSlow ? [dice.between(500, 2_500), LATENCY_MAX_MS] : [50, dice.between(500, 4_000)],
     troubleRate: dice.falls(0.5) ? 0 : 0.05,
     storeFaults: {
       lossRate: dice.falls(0.5) ? 0 : 0.01,
-      surfaceRate: dice.falls(0.5) ? 0 : 0.2,
+      // What is told to an actor makes it start again, and what it had in flight is lost.
+      surfaceRate: isCalm || dice.falls(0.5) ? 0 : 0.2,
     },
     keepTrace,
     ...(flaws === undefined ? {} : { flaws }),
@@ -79,19 +89,22 @@ export async function simulate({ seed, keepTrace = false, flaws }: SimulateOptio
     world,
     dice: dice.apart('faults'),
     quietMs: dice.between(500, 5_000),
-    pauseMs: [300, dice.between(2_000, 8_000)],
+    pauseMs: [100, dice.between(1_000, 6_000)],
     badTimeMs,
     processesMax: 7,
     splits,
+    isCalm,
   });
   await world.submit();
   for (let nodes = dice.between(2, 3); nodes > 0; nodes -= 1) world.startWorker(world.startAgent());
   faults.start();
   const { referee, trace } = world;
-  const isOver = (): boolean => referee.status !== 'running' || referee.violations.length > 0;
+  const isOver = (): boolean => !ON.has(referee.status) || referee.violations.length > 0;
   try {
     await world.clock.runUntil(isOver, { limitMs: badTimeMs + RECOVERS_WITHIN_MS });
     if (referee.violations.length === 0) await expectWhole(world, expected);
+    if (isCalm && referee.wasted > 0)
+      referee.broken('waste', `${referee.wasted} answers are in no journal, and nobody was disturbed`);
   } catch (error) {
     referee.broken('liveness', messageOf(error));
   }
