@@ -19,7 +19,7 @@ import type {
   WorkerMessage,
 } from './messages.ts';
 
-/** Conversations that one worker may have; far above what a window gives it. */
+/** Conversations that one worker may name; twice what it takes. */
 const HELD_MAX = 10_000;
 const TURNS_MAX = 1_000;
 /** Candidate questions of a turn. */
@@ -42,16 +42,13 @@ const workerHere = z.object({
   held: z.array(rank).max(HELD_MAX),
   claiming: z.array(rank).max(HELD_MAX),
   lacks: z.array(name).max(100),
+  trouble: z.object({ code: name, message: shortText }).nullable(),
   drained: z.boolean(),
 });
 
 const coordinatorMessage: z.ZodType<CoordinatorMessage> = z.discriminatedUnion('type', [
   workerHere,
   z.object({ type: z.literal('ClaimWork'), rank, worker: actor, replyTo }),
-  z.object({
-    type: z.literal('TroubleReported'),
-    trouble: z.object({ code: name, message: shortText }),
-  }),
   z.object({ type: z.literal('StopRun') }),
   z.object({ type: z.literal('WantedChanged') }),
   z.object({ type: z.literal('GetRunView'), replyTo }),

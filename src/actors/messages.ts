@@ -76,6 +76,8 @@ export type WorkerMessage =
   | { readonly type: 'ConversationDrained'; readonly name: string; readonly order: number }
   | { readonly type: 'ReportTrouble'; readonly trouble: RunTrouble }
   | { readonly type: 'LeaderChanged' }
+  /** The coordinator, then the queue, of what has left its hands. */
+  | { readonly type: 'TellLeft' }
   | { readonly type: 'Tick' }
   /** Its node leaves: what it has goes to others as soon as the calls in flight are journalled. Then answered. */
   | { readonly type: 'HandBack'; readonly replyTo: ReplyTo<'handed_back'> };
@@ -185,6 +187,8 @@ export interface WorkerHere {
   /** What it has asked for and had no answer yet. */
   readonly claiming: readonly Rank[];
   readonly lacks: readonly string[];
+  /** Why it can do nothing for this run and hands back what it has; null when it can. */
+  readonly trouble: RunTrouble | null;
   /** The run is draining and none of its conversations has a call in flight. */
   readonly drained: boolean;
 }
@@ -206,7 +210,6 @@ export type CoordinatorMessage =
       readonly worker: ActorRef<WorkerMessage>;
       readonly replyTo: ReplyTo<ClaimReply>;
     }
-  | { readonly type: 'TroubleReported'; readonly trouble: RunTrouble }
   /** Admit nothing more and end as interrupted once nothing is in flight. */
   | { readonly type: 'StopRun' }
   /** Look now at what a person wants of the run. */

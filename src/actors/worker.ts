@@ -39,6 +39,8 @@ const RENEW_TICKS = 5;
 const CLAIM_TRY_MS = 5_000;
 const CLAIM_PAUSE_MS = 250;
 const CAPACITY_MIN = 8;
+/** A report names all that a worker has, and fits into one message. */
+const CAPACITY_MAX = 5_000;
 /** Some room above the fair share, so that a worker that is ahead is not idle. */
 const CAPACITY_SHARE = 1.5;
 
@@ -46,7 +48,7 @@ const CAPACITY_SHARE = 1.5;
 interface Held {
   notice: RunNotice | null;
   isHandingBack: boolean;
-  /** Said again until the run drains: it may not have been heard. */
+  /** Why it can do nothing for the run: what it has goes to others. */
   trouble: RunTrouble | null;
 }
 
@@ -70,17 +72,21 @@ function createWorker(
   const inHand = new WorkInHand();
   const life = context.restarts;
   let waitingForEmpty: ReplyTo<'handed_back'>[] = [];
+  /** Gone from here; the queue hears of it after the coordinator. */
+  let leaving: { readonly delivery: Delivery; readonly how: 'release' | 'forget' }[] = [];
   let ticks = 0;
 
   const phase = (): RunNotice['phase'] | null => held.notice?.phase ?? null;
   const isLeft = ({ languageIndex }: Rank): boolean =>
     held.notice?.leftLanguages.includes(languageIndex) === true;
-  const mayCall = (rank: Rank): boolean => phase() === 'running' && !held.isHandingBack && !isLeft(rank);
+  const isGivingUp = (): boolean => held.isHandingBack || held.trouble !== null;
+  const mayCall = (rank: Rank): boolean => phase() === 'running' && !isGivingUp() && !isLeft(rank);
 
   const capacity = (): number => {
-    if (held.notice === null || held.isHandingBack) return 0;
+    if (held.notice === null || isGivingUp()) return 0;
     const { window, workerCount } = held.notice;
-    return Math.max(CAPACITY_MIN, Math.ceil((CAPACITY_SHARE * window) / Math.max(1, workerCount)));
+    const share = Math.ceil((CAPACITY_SHARE * window) / Math.max(1, workerCount));
+    return Math.min(CAPACITY_MAX, Math.max(CAPACITY_MIN, share));
   };
 
   // A delivery has functions and is this process's own, so it comes in by a pipe and not as a message.
@@ -111,15 +117,19 @@ function createWorker(
       held: inHand.ranks('running', 'crashed'),
       claiming: inHand.ranks('claiming'),
       lacks,
+      // The run ends anyway; when it is resumed, this worker is tried anew.
+      trouble: phase() === 'draining' ? null : held.trouble,
       drained: isDrained(),
     });
-    if (held.trouble !== null && phase() !== 'draining')
-      context.tell(coordinator, { type: 'TroubleReported', trouble: held.trouble });
   };
 
+  /** The coordinator ends the run if nobody else can go on with it. */
   const reportTrouble = (trouble: RunTrouble): void => {
-    held.trouble ??= trouble;
+    if (held.trouble !== null) return;
+    held.trouble = trouble;
     report();
+    consumer?.setCapacity(capacity());
+    steer();
   };
 
   // ---- deliveries ---------------------------------------------------------------------------------
@@ -134,7 +144,7 @@ function createWorker(
     if (entry === undefined) return;
     const { rank, stage } = entry;
     if (stage.type === 'waiting') {
-      if (held.isHandingBack) return letGo(entry, 'release');
+      if (isGivingUp()) return letGo(entry, 'release');
       if (isLeft(rank)) return letGo(entry, 'ack');
       if (phase() !== 'running') return;
       entry.stage = { type: 'claiming' };
@@ -162,6 +172,9 @@ function createWorker(
     const { stage } = entry;
     const answer = reply === null || isOld(reply.epoch) ? 'not_now' : reply.type;
     if (stage.type === 'crashed') {
+      // Only whose it is may end it (I2).
+      if (answer === 'granted') handOverDrop(stage.handOver);
+      if (answer === 'held') letGo(entry, 'forget');
       if (answer === 'settled' || answer === 'left') letGo(entry, 'ack');
       return;
     }
@@ -187,7 +200,7 @@ function createWorker(
   const putBack = (entry: InHand): void => {
     entry.stage = { type: 'waiting' };
     // Nobody here is to do it any more; otherwise it is asked for again later.
-    if (held.isHandingBack || isLeft(entry.rank)) claim(entry.name);
+    if (isGivingUp() || isLeft(entry.rank)) claim(entry.name);
   };
 
   const isOld = (epoch: number): boolean => epoch < (held.notice?.epoch ?? 0);
@@ -209,13 +222,24 @@ function createWorker(
   /** Before the queue hears of it the coordinator does, so that it grants the conversation to whoever asks next. */
   const letGo = ({ name, delivery }: InHand, how: 'ack' | 'release' | 'forget'): void => {
     inHand.remove(name);
-    if (how !== 'ack') report();
-    delivery[how]();
+    if (how === 'ack') {
+      delivery.ack();
+      return answerWhenEmpty();
+    }
+    leaving.push({ delivery, how });
+    // Many leave at once when a node does: one report is enough for those that have by then.
+    if (leaving.length === 1) context.tell(context.self, { type: 'TellLeft' });
+  };
+
+  const tellLeft = (): void => {
+    report();
+    for (const { delivery, how } of leaving) delivery[how]();
+    leaving = [];
     answerWhenEmpty();
   };
 
   const answerWhenEmpty = (): void => {
-    if (!inHand.isEmpty) return;
+    if (!inHand.isEmpty || leaving.length > 0) return;
     for (const replyTo of waitingForEmpty) context.reply(replyTo, 'handed_back');
     waitingForEmpty = [];
   };
@@ -250,7 +274,7 @@ function createWorker(
     const handOver = crashed(rank, id, messageOf(error));
     context.logger.log('error', 'run', `[worker] ${id} failed again and again: ${messageOf(error)}`);
     entry.stage = { type: 'crashed', handOver };
-    handOverDrop(handOver);
+    claim(entry.name);
   };
 
   const handOverDrop = (handOver: HandOver): void => {
@@ -263,7 +287,7 @@ function createWorker(
     for (const entry of inHand.all()) {
       const { stage, rank } = entry;
       if (stage.type === 'waiting') claim(entry.name);
-      if (stage.type === 'crashed' && held.isHandingBack) letGo(entry, 'release');
+      if (stage.type === 'crashed' && isGivingUp()) letGo(entry, 'release');
       if (stage.type !== 'running') continue;
       if (stage.mayCall !== mayCall(rank)) {
         stage.mayCall = !stage.mayCall;
@@ -277,7 +301,7 @@ function createWorker(
 
   const leaveIfDrained = ({ rank, stage }: InHand): void => {
     if (stage.type !== 'running' || !stage.isDrained || stage.isLeaving) return;
-    if (!held.isHandingBack && !isLeft(rank)) return;
+    if (!isGivingUp() && !isLeft(rank)) return;
     stage.isLeaving = true;
     void context.stop(stage.actor);
   };
@@ -301,6 +325,8 @@ function createWorker(
       return;
     const isNewLeader = last?.epoch !== notice.epoch || last.term !== notice.term;
     held.notice = notice;
+    // It has ended, and somebody wants it to go on: perhaps with what was lacking.
+    if (isNewLeader && last?.phase === 'draining' && notice.phase !== 'draining') held.trouble = null;
     directory.isLastWindow = notice.isLastWindow;
     consumer?.setCapacity(capacity());
     const wasDrained = last?.phase === 'draining' && !isNewLeader;
@@ -311,9 +337,9 @@ function createWorker(
 
   /** What the last one was told may be lost with it. */
   const remindOfHandOvers = (): void => {
-    for (const { stage } of inHand.all()) {
+    for (const { name, stage } of inHand.all()) {
       if (stage.type === 'running') context.tell(stage.actor, { type: 'RemindCommitter', step: null });
-      if (stage.type === 'crashed') handOverDrop(stage.handOver);
+      if (stage.type === 'crashed') claim(name);
     }
   };
 
@@ -322,9 +348,7 @@ function createWorker(
     report();
     for (const { name, delivery, stage } of inHand.all()) {
       if (ticks % RENEW_TICKS === 0) delivery.renew();
-      if (stage.type !== 'crashed') continue;
-      handOverDrop(stage.handOver);
-      claim(name);
+      if (stage.type === 'crashed') claim(name);
     }
     context.after(TICK_MS, { type: 'Tick' });
   };
@@ -354,6 +378,8 @@ function createWorker(
           return conversationDrained(message.name, message.order);
         case 'ReportTrouble':
           return reportTrouble(message.trouble);
+        case 'TellLeft':
+          return tellLeft();
         case 'RunNotice':
           return heed(message);
         case 'LeaderChanged':

@@ -7,7 +7,7 @@
  * That two workers have one conversation cannot be ruled out here; the journal lets only one of them write (I2).
  */
 import type { Rank } from '../../dialogue/schedule.ts';
-import type { WorkerHere, WorkerMessage, WorkerView } from '../messages.ts';
+import type { RunTrouble, WorkerHere, WorkerMessage, WorkerView } from '../messages.ts';
 import type { ActorRef } from '../runtime/types.ts';
 
 /** A worker that has not reported for this many ticks has what it has no more, although its node seems alive. */
@@ -18,6 +18,7 @@ interface Member {
   /** By name of the rank. */
   held: Map<string, Rank>;
   lacks: readonly string[];
+  trouble: RunTrouble | null;
   drained: boolean;
   silentTicks: number;
 }
@@ -25,6 +26,8 @@ interface Member {
 export interface Change {
   /** True for a worker that was not known. */
   readonly joined: boolean;
+  /** What it met, when it has just become of no use to the run. */
+  readonly trouble: RunTrouble | null;
   /** In nobody's hands any more. */
   readonly unheld: readonly Rank[];
 }
@@ -40,12 +43,15 @@ export interface Crew {
   grant(rank: Rank, worker: ActorRef<WorkerMessage>): void;
   isHeld(rank: Rank): boolean;
   isHeldByOther(rank: Rank, worker: ActorRef<WorkerMessage>): boolean;
-  has(key: string): boolean;
+  /** Whether it is here and takes conversations. */
+  isAble(key: string): boolean;
   /** Every worker on these nodes has reported; `nodes` are those believed alive. */
   hasReported(nodes: readonly string[]): boolean;
   readonly refs: readonly ActorRef<WorkerMessage>[];
   /** Workers that can take conversations. */
   readonly ableCount: number;
+  /** What the last of them met, when no worker is left that could go on; null while one can, or none has tried. */
+  readonly troubleOfAll: RunTrouble | null;
   readonly isDrained: boolean;
   views(): readonly WorkerView[];
 }
@@ -54,6 +60,8 @@ export const workerKey = ({ node, path, incarnation }: ActorRef<never>): string 
   `${node}/${path}/${incarnation}`;
 export const workerName = ({ node, path }: ActorRef<never>): string => `${node}/${path}`;
 export const rankName = ({ index, languageIndex }: Rank): string => `${languageIndex}-${index}`;
+
+const isAble = ({ lacks, trouble }: Member): boolean => lacks.length === 0 && trouble === null;
 
 export function createCrew(): Crew {
   const members = new Map<string, Member>();
@@ -67,7 +75,7 @@ export function createCrew(): Crew {
 
   const joined = (here: WorkerHere): Member => {
     const { worker: ref, lacks, drained } = here;
-    const member: Member = { ref, held: new Map(), lacks, drained, silentTicks: 0 };
+    const member: Member = { ref, held: new Map(), lacks, trouble: null, drained, silentTicks: 0 };
     members.set(workerKey(ref), member);
     return member;
   };
@@ -80,9 +88,11 @@ export function createCrew(): Crew {
       const held = new Map(here.held.map((rank) => [rankName(rank), rank]));
       // Invariant 1: it may have been granted while this report was on its way.
       for (const rank of here.claiming) if (before.has(rankName(rank))) held.set(rankName(rank), rank);
-      Object.assign(member, { held, lacks: here.lacks, drained: here.drained, silentTicks: 0 });
+      const { lacks, drained, trouble } = here;
+      const met = member.trouble === null ? trouble : null;
+      Object.assign(member, { held, lacks, drained, trouble, silentTicks: 0 });
       const gone = [...before].filter(([name]) => !held.has(name)).map(([, rank]) => rank);
-      return { joined: known === undefined, unheld: unheldOf(gone) };
+      return { joined: known === undefined, trouble: met, unheld: unheldOf(gone) };
     },
     lost(key) {
       const member = members.get(key);
@@ -115,7 +125,10 @@ export function createCrew(): Crew {
       const [name, own] = [rankName(rank), workerKey(worker)];
       return [...members].some(([key, { held }]) => key !== own && held.has(name));
     },
-    has: (key) => members.has(key),
+    isAble(key) {
+      const member = members.get(key);
+      return member !== undefined && isAble(member);
+    },
     hasReported(nodes) {
       const reported = new Set([...members.values()].map(({ ref }) => ref.node));
       return nodes.every((node) => reported.has(node));
@@ -124,7 +137,11 @@ export function createCrew(): Crew {
       return [...members.values()].map(({ ref }) => ref);
     },
     get ableCount() {
-      return [...members.values()].filter(({ lacks }) => lacks.length === 0).length;
+      return [...members.values()].filter(isAble).length;
+    },
+    get troubleOfAll() {
+      const all = [...members.values()];
+      return all.some(isAble) ? null : (all.findLast(({ trouble }) => trouble !== null)?.trouble ?? null);
     },
     get isDrained() {
       return [...members.values()].every(({ drained, silentTicks }) => drained || silentTicks > SILENT_TICKS);

@@ -137,7 +137,7 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
     const standing = schedule.standing(rank);
     const answer = (type: ClaimReply['type']): void => context.reply(replyTo, { epoch, type });
     if (standing !== 'to_come') return answer(standing);
-    if (phase.type !== 'running' || !isWarm || !crew.has(workerKey(worker))) return answer('not_now');
+    if (phase.type !== 'running' || !isWarm || !crew.isAble(workerKey(worker))) return answer('not_now');
     if (crew.isHeldByOther(rank, worker)) return answer('held');
     crew.grant(rank, worker);
     answer('granted');
@@ -147,9 +147,13 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
 
   const heard = (here: WorkerHere): void => {
     const { worker, lacks } = here;
-    const { joined, unheld: dropped } = crew.heard(here);
+    const { joined, trouble, unheld: dropped } = crew.heard(here);
     if (joined) welcome(here);
     if (isOver()) return;
+    if (trouble !== null) {
+      const text = `[run] ${workerName(worker)} cannot go on and hands back what it has (${trouble.code}): ${trouble.message}`;
+      context.logger.log('warn', 'run', text);
+    }
     if (lacks.length > 0 && joined) {
       const text = `[run] ${workerName(worker)} takes no conversations: its environment lacks ${lacks.join(', ')}`;
       context.logger.log('warn', 'run', text);
@@ -197,6 +201,9 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
   const goOn = (): void => {
     admit();
     commitNext();
+    // One node's trouble is its own; that of all who could do the work is the run's.
+    const trouble = isWarm ? crew.troubleOfAll : null;
+    if (trouble !== null) drain({ type: 'failed', trouble });
     if (isGoingOn() && schedule.done) {
       const how = endOfAll();
       // A language that was given up may still have calls in flight; they are journalled first.
@@ -351,8 +358,6 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
         case 'EventsWritten':
           log.written();
           return tellEnd();
-        case 'TroubleReported':
-          return drain({ type: 'failed', trouble: message.trouble });
         case 'StopRun':
           return drain({ type: 'interrupted' });
         case 'WantedChanged':

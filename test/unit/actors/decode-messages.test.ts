@@ -45,9 +45,16 @@ const cases: readonly [string, (body: unknown) => unknown, readonly unknown[], r
     'coordinator',
     decodeCoordinatorMessage,
     [
-      { type: 'WorkerHere', worker: actor, held: [rank], claiming: [], lacks: ['A_KEY'], drained: false },
+      {
+        type: 'WorkerHere',
+        worker: actor,
+        held: [rank],
+        claiming: [],
+        lacks: ['A_KEY'],
+        trouble: { code: 'store', message: 'm' },
+        drained: false,
+      },
       { type: 'ClaimWork', rank, worker: actor, replyTo },
-      { type: 'TroubleReported', trouble: { code: 'store', message: 'm' } },
       { type: 'StopRun' },
       { type: 'WantedChanged' },
       { type: 'GetRunView', replyTo },
@@ -184,7 +191,15 @@ test('I5: a payload goes on as it came, to the order of its keys', () => {
 
 test('I9: what is too large is refused', () => {
   const held = Array.from({ length: 20_000 }, () => rank);
-  const message = { type: 'WorkerHere', worker: actor, held, claiming: [], lacks: [], drained: false };
+  const message = {
+    type: 'WorkerHere',
+    worker: actor,
+    held,
+    claiming: [],
+    lacks: [],
+    trouble: null,
+    drained: false,
+  };
   expect(() => decodeCoordinatorMessage(message)).toThrow();
   expect(() =>
     decodeRetrieverMessage({ type: 'Search', query: 'x'.repeat(2_000_000), k: 1, replyTo }),

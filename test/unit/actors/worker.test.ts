@@ -3,6 +3,7 @@ import type { RunDirectory } from '../../../src/actors/directory.ts';
 import type { ActorRef, ActorSystem, ReplyTo } from '../../../src/actors/runtime/types.ts';
 import type {
   ClaimReply,
+  CommitterMessage,
   CoordinatorMessage,
   RunNotice,
   WorkerHere,
@@ -11,6 +12,7 @@ import type {
 import { createActorSystem } from '../../../src/actors/runtime/actor-system.ts';
 import { worker } from '../../../src/actors/worker.ts';
 import { silentLogger } from '../../../src/kernel/logger.ts';
+import type { Journal } from '../../../src/ports/store.ts';
 import type { Delivery, WorkQueue } from '../../../src/ports/work-queue.ts';
 import { MemoryStore } from '../../../src/store/memory-store.ts';
 import { createMemoryWorkQueue, type MemoryWorkQueue } from '../../../src/transport/memory-work-queue.ts';
@@ -67,10 +69,13 @@ const observed = (): WorkQueue => ({
     }),
 });
 
-function startWorker(lacks: readonly string[] = []): ActorRef<WorkerMessage> {
+function startWorker(
+  lacks: readonly string[] = [],
+  more: { readonly journal?: Journal; readonly committer?: RunDirectory['committer'] } = {},
+): ActorRef<WorkerMessage> {
   const directory: RunDirectory = {
     coordinator: () => leader,
-    committer: () => null,
+    committer: more.committer ?? (() => null),
     wave: () => null,
     retriever: () => null,
     epoch: () => 5,
@@ -87,7 +92,7 @@ function startWorker(lacks: readonly string[] = []): ActorRef<WorkerMessage> {
       runId: 'R',
       dialogue: dialogueOf({}),
       inputs: INPUTS,
-      journal: new MemoryStore().journal,
+      journal: more.journal ?? new MemoryStore().journal,
       modelCalls: { call: () => Promise.reject(new Error('nothing is asked here')) } as never,
       usedName: () => '',
       webSearch: null,
@@ -210,20 +215,85 @@ test('what it has not begun goes back at once when its node leaves', async () =>
   expect(queue.waiting).toBe(3);
 });
 
-test('a run-level trouble is said until somebody has heard it', async () => {
+const trouble = { code: 'endpoint', message: 'away' };
+
+test('a run-level trouble is said until somebody has heard it, and not to a run that is resumed', async () => {
   const ref = startWorker();
-  let troubles = 0;
-  leader = system.spawn<CoordinatorMessage>('other', {
-    kind: 'coordinator',
-    start: () => ({ receive: (message) => void (message.type === 'TroubleReported' && (troubles += 1)) }),
-  });
-  system.tell(ref, { type: 'ReportTrouble', trouble: { code: 'endpoint', message: 'away' } });
-  await until(() => troubles === 1, 'the trouble');
+  await until(() => heard.length === 1, 'a report');
+  system.tell(ref, { type: 'ReportTrouble', trouble });
+  await until(() => heard.at(-1)?.trouble !== null, 'the trouble');
   clock.advance(1_000);
-  await until(() => troubles === 2, 'the trouble again');
+  await until(() => heard.length === 3, 'another report');
+  expect(heard.at(-1)?.trouble).toEqual(trouble);
   system.tell(ref, notice({ phase: 'draining' }));
-  await clock.settle();
-  clock.advance(1_000);
-  await clock.settle();
-  expect(troubles).toBe(2);
+  await until(() => heard.length === 4, 'the report of a worker that is drained');
+  // What a new coordinator hears before it has said anything.
+  changed();
+  await until(() => heard.length === 5, 'a report');
+  expect(heard.slice(3).map((report) => report.trouble)).toEqual([null, null]);
+  system.tell(ref, notice({ term: 2 }));
+  publish(1);
+  await until(() => claims === 1, 'it is tried anew');
 });
+
+test('what it had goes to others when it cannot go on, and it takes nothing more', async () => {
+  const ref = startWorker();
+  system.tell(ref, notice());
+  for (const index of [1, 2]) publish(index);
+  await until(() => claims === 2, 'two claims');
+  const before = heard.length;
+  system.tell(ref, { type: 'ReportTrouble', trouble });
+  clock.advance(250);
+  await until(() => settled.length === 2, 'the queue to hear of both');
+  expect(settled.toSorted()).toEqual(['release 1', 'release 2']);
+  // The trouble, and once for all that left.
+  await until(() => heard.length - before === 2, 'two reports');
+  publish(3);
+  await clock.settle();
+  expect(queue.waiting).toBe(3);
+});
+
+test('however wide the window is, it takes no more than a report can name', async () => {
+  const ref = startWorker();
+  system.tell(ref, notice({ window: 50_000 }));
+  for (let index = 0; index < 6_000; index += 1) publish(index);
+  await until(() => queue.waiting === 1_000, 'the most that it takes');
+});
+
+test('I2: a conversation that failed again and again is dropped by the worker that it was granted to, and by no other', async () => {
+  const { journal } = new MemoryStore();
+  const unreadable = Object.assign(Object.create(journal) as Journal, {
+    recover: () => Promise.reject(new Error('a row that cannot be read')),
+  });
+  const dropped: number[] = [];
+  const committer = system.spawn<CommitterMessage>('committer', {
+    kind: 'committer',
+    start: () => ({
+      receive: (message) => void (message.type === 'HandOver' && dropped.push(message.rank.index)),
+    }),
+  });
+  const ref = startWorker([], { journal: unreadable, committer: () => committer });
+  answer = 'granted';
+  system.tell(ref, notice());
+  for (const index of [1, 2]) publish(index);
+  await until(() => claims === 2, 'the grants');
+  answer = 'not_now';
+  await passing(() => claims >= 4, 'to be asked whose they are');
+  expect(dropped).toEqual([]);
+  answer = 'held';
+  await passing(() => settled.length === 2, 'them to be let go');
+  expect(settled.toSorted()).toEqual(['forget 1', 'forget 2']);
+  expect(dropped).toEqual([]);
+
+  answer = 'granted';
+  publish(3);
+  await passing(() => dropped.includes(3), 'the drop of the one that is its own');
+});
+
+/** Time passes until it holds. */
+const passing = (holds: () => boolean, what: string): Promise<void> =>
+  until(async () => {
+    clock.advance(1_000);
+    await clock.settle();
+    return holds();
+  }, what);

@@ -87,6 +87,7 @@ const here = (worker: ActorRef<WorkerMessage>, more: Partial<WorkerHere> = {}): 
   held: [],
   claiming: [],
   lacks: [],
+  trouble: null,
   drained: false,
   ...more,
 });
@@ -241,4 +242,21 @@ test('I2: who has lost the lease neither starts nor takes the journal of whoever
   await until(() => outcomes.length > 0, 'the end of the new leader’s run');
   expect(outcomes).toEqual([{ type: 'interrupted' }]);
   expect((await eventTypes()).filter((type) => type === 'CoordinatorStarted').length).toBe(1);
+});
+
+test('a worker that cannot go on gets nothing more, and the run goes on while another can', async () => {
+  const { ref } = await lead();
+  const [a, b] = [listener('a'), listener('b')];
+  const trouble = { code: 'endpoint', message: 'no answer from here' };
+  for (const { ref: worker } of [a, b]) system.tell(ref, here(worker));
+  expect((await claim(ref, a.ref, rank(0))).type).toBe('granted');
+  system.tell(ref, here(a.ref, { trouble }));
+  expect((await claim(ref, a.ref, rank(0))).type).toBe('not_now');
+  expect((await claim(ref, b.ref, rank(0))).type).toBe('granted');
+  await until(() => b.heard.at(-1)?.workerCount === 1, 'the share of the other');
+  expect((await view(ref)).phase).toBe('running');
+  system.tell(ref, here(b.ref, { trouble, drained: true }));
+  system.tell(ref, here(a.ref, { trouble, drained: true }));
+  await until(() => outcomes.length === 1, 'the end');
+  expect(outcomes).toEqual([{ type: 'failed', trouble }]);
 });

@@ -12,27 +12,32 @@ const here = (node: string, held: readonly Rank[] = [], more: Partial<WorkerHere
   held,
   claiming: [],
   lacks: [],
+  trouble: null,
   drained: false,
   ...more,
 });
 
 test('what a worker says that it has is its own, and what it leaves out is handed out once', () => {
   const crew = createCrew();
-  expect(crew.heard(here('a', [rank(1), rank(2)]))).toEqual({ joined: true, unheld: [] });
+  expect(crew.heard(here('a', [rank(1), rank(2)]))).toEqual({ joined: true, trouble: null, unheld: [] });
   expect([crew.isHeld(rank(1)), crew.isHeld(rank(3))]).toEqual([true, false]);
   expect(crew.isHeldByOther(rank(1), worker('a'))).toBe(false);
   expect(crew.isHeldByOther(rank(1), worker('b'))).toBe(true);
-  expect(crew.heard(here('a', [rank(2)]))).toEqual({ joined: false, unheld: [rank(1)] });
-  expect(crew.heard(here('a', [rank(2)]))).toEqual({ joined: false, unheld: [] });
+  expect(crew.heard(here('a', [rank(2)]))).toEqual({ joined: false, trouble: null, unheld: [rank(1)] });
+  expect(crew.heard(here('a', [rank(2)]))).toEqual({ joined: false, trouble: null, unheld: [] });
 });
 
 test('what was granted while a report was on its way stays granted; what is only asked for is nobody’s', () => {
   const crew = createCrew();
   crew.heard(here('a'));
   crew.grant(rank(1), worker('a'));
-  expect(crew.heard(here('a', [], { claiming: [rank(1), rank(2)] }))).toEqual({ joined: false, unheld: [] });
+  expect(crew.heard(here('a', [], { claiming: [rank(1), rank(2)] }))).toEqual({
+    joined: false,
+    trouble: null,
+    unheld: [],
+  });
   expect([crew.isHeld(rank(1)), crew.isHeld(rank(2))]).toEqual([true, false]);
-  expect(crew.heard(here('a'))).toEqual({ joined: false, unheld: [rank(1)] });
+  expect(crew.heard(here('a'))).toEqual({ joined: false, trouble: null, unheld: [rank(1)] });
 });
 
 test('of two that have the same one, the second keeps it when the first lets go or is lost', () => {
@@ -80,4 +85,18 @@ test('only workers that lack nothing count, and the run is drained when all of t
   expect([crew.isDrained, crew.ableCount, crew.hasReported(['a', 'b'])]).toEqual([false, 1, true]);
   crew.heard(here('b', [], { drained: true }));
   expect(crew.isDrained).toBe(true);
+});
+
+test('the trouble of one worker is its own; that of the last that could go on is everybody’s', () => {
+  const crew = createCrew();
+  const trouble = { code: 'endpoint', message: 'no answer' };
+  for (const node of ['a', 'b']) crew.heard(here(node));
+  crew.heard(here('c', [], { lacks: ['A_KEY'] }));
+  expect(crew.heard(here('a', [rank(1)], { trouble }))).toMatchObject({ trouble });
+  expect(crew.heard(here('a', [rank(1)], { trouble }))).toMatchObject({ trouble: null });
+  expect([crew.ableCount, crew.isAble(workerKey(worker('a'))), crew.troubleOfAll]).toEqual([1, false, null]);
+  crew.heard(here('b', [], { trouble }));
+  expect([crew.ableCount, crew.troubleOfAll]).toEqual([0, trouble]);
+  crew.heard(here('d'));
+  expect(crew.troubleOfAll).toBeNull();
 });
