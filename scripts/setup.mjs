@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { ensureNatsServer } from './nats-server.mjs';
+import { ensureTestPrograms } from './test-programs.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const stampFile = `${root}node_modules/.dlgforge-setup`;
@@ -43,4 +43,4 @@ if (bundled.status !== 0) {
 }
 
 // The quick start needs no cluster.
-if (process.env.npm_lifecycle_event !== 'quickstart') ensureNatsServer();
+if (process.env.npm_lifecycle_event !== 'quickstart') ensureTestPrograms();
