@@ -18,8 +18,17 @@ export function located(target: Command): Command {
     .option('--namespace <name>', 'name of the cluster (default: dlgforge)');
 }
 
+/** The same, or a project whose runs use it. */
+export const ofProject = (target: Command): Command =>
+  located(
+    target.option(
+      '--config <file>',
+      'configuration whose cluster is meant (default: config.yaml, when it is there and enables one)',
+    ),
+  );
+
 function addControl(cluster: Command): void {
-  located(cluster.command('status'))
+  ofProject(cluster.command('status'))
     .description('nodes, runs, endpoints and queue of the cluster')
     .option('--watch', 'look again every second, until Ctrl-C')
     .addOption(json('print JSON; with --watch one line each time'))
@@ -30,20 +39,20 @@ function addControl(cluster: Command): void {
         async () => (await import('./commands/cluster-status.ts')).clusterStatusCommand,
       ),
     );
-  located(cluster.command('nodes'))
+  ofProject(cluster.command('nodes'))
     .description('the nodes of the cluster')
     .addOption(json('print JSON'))
     .addOption(verbose())
     .action(
       command('cluster nodes', async () => (await import('./commands/cluster-status.ts')).clusterNodes),
     );
-  located(cluster.command('drain'))
+  ofProject(cluster.command('drain'))
     .description('let a node finish its steps, hand its conversations over, and leave')
     .argument('<node>')
     .addOption(json('print JSON'))
     .addOption(verbose())
     .action(command('cluster drain', async () => (await import('./commands/cluster-stop.ts')).clusterDrain));
-  located(cluster.command('stop'))
+  ofProject(cluster.command('stop'))
     .description('stop the nodes of this machine, one node, or all of them; runs can go on later')
     .option('--node <node>', 'only this one')
     .option('--all', 'every node of the cluster')
@@ -78,6 +87,7 @@ function addStart(cluster: Command): void {
     .addOption(new Option('--home <dir>', 'folder of the address file').hideHelp())
     .addOption(new Option('--database-dir <dir>', 'state folder of the embedded database').hideHelp())
     .addOption(new Option('--until-idle', 'end with the runs').hideHelp())
+    .addOption(new Option('--store-limits <json>', 'limits of the store').hideHelp())
     .addOption(new Option('--keys-from <config>', 'a configuration whose keys count here').hideHelp())
     .addOption(verbose())
     .action(command('cluster start', async () => (await import('./commands/cluster-start.ts')).clusterStart));

@@ -1,6 +1,6 @@
 /** `dlgforge runs …`, `dlgforge attach`, `dlgforge actors …`: what goes on, here or on a cluster. */
 import { type Command, Option } from 'commander';
-import { located } from './cluster-program.ts';
+import { located, ofProject } from './cluster-program.ts';
 import { command, json, verbose } from './command.ts';
 
 const project = (): Option =>
@@ -55,7 +55,7 @@ export function addAttachCommand(program: Command): void {
 
 export function addActorsCommands(program: Command): void {
   const actors = program.command('actors').description('the actors of a cluster');
-  located(actors.command('tree'))
+  ofProject(actors.command('tree'))
     .description('the supervision tree over all nodes, with restarts and the last error of each actor')
     .option('--run <run-id>', 'only what belongs to this run')
     .addOption(json('print JSON'))

@@ -5,7 +5,12 @@ import { join } from 'node:path';
 import { connect } from 'nats';
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { removeAddress, writeAddress, type AddressFile } from '../../src/bootstrap/cluster/address-file.ts';
+import {
+  type AddressFile,
+  removeAddress,
+  thisHead,
+  writeAddress,
+} from '../../src/bootstrap/cluster/address-file.ts';
 import { greetingOf } from '../../src/bootstrap/cluster/nats-greeting.ts';
 import {
   type ServiceOptions,
@@ -38,6 +43,7 @@ async function start(options: Partial<ServiceOptions> = {}): Promise<Services> {
     namespace: NAMESPACE,
     home,
     detached: false,
+    command: 'a test',
     logger,
     onStatus: () => undefined,
     ...options,
@@ -169,7 +175,14 @@ describe('a head for other machines', () => {
 
   test('started again after it was killed, it has the same place and the same secrets', async () => {
     const first = await start({ host: '0.0.0.0' });
-    await writeAddress(home, { ...first.address, headPid: 2 ** 22 - 1, headNode: 'head', startedAt: 'then' });
+    await writeAddress(home, {
+      ...first.address,
+      natsServerId: first.natsServerId(),
+      ...thisHead(),
+      headPid: 2 ** 22 - 1,
+      headNode: 'head',
+      startedAt: 'then',
+    });
     await first.stop();
     const second = await start({ host: '0.0.0.0' });
     expect(second.address).toEqual(first.address);

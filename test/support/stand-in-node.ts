@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { clusterHome, writeAddress } from '../../src/bootstrap/cluster/address-file.ts';
+import { clusterHome, thisHead, writeAddress } from '../../src/bootstrap/cluster/address-file.ts';
 import { removeNodeFile, writeNodeFile } from '../../src/bootstrap/cluster/node-file.ts';
 
 const args = process.argv.slice(2);
@@ -33,7 +33,8 @@ async function stay(): Promise<void> {
       natsUrl: 'nats://127.0.0.1:4222',
       token: 'stand-in-token',
       postgres: { type: 'dsn', dsn: 'postgres://node:stand-in-password@127.0.0.1/db' },
-      headPid: process.pid,
+      natsServerId: null,
+      ...thisHead(),
       headNode: node,
       startedAt: new Date().toISOString(),
     });

@@ -16,6 +16,7 @@ import { z } from 'zod';
 import type { Environment } from '../../config/environment.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import { freshHexId } from '../../kernel/ids.ts';
+import { isProcessAlive, processIdentity } from '../../store/process-identity.ts';
 
 const ADDRESS_FILE_VERSION = 1;
 
@@ -37,13 +38,34 @@ export const addressFile = z.object({
     z.object({ type: z.literal('dsn'), dsn: z.string().min(1) }),
     z.object({ type: z.literal('embedded'), stateDir: z.string().min(1) }),
   ]),
+  /** What the head's own NATS server greets with, so that another one on the same port is not taken for it; null: not ours. */
+  natsServerId: z.string().min(1).nullable(),
   headPid: z.number().int().positive(),
+  /** What tells the head from a later process of the same number. */
+  headKey: z.string().min(1),
+  /** The host, or the container, whose process numbers are meant. */
+  headHost: z.string().min(1),
   headNode: z.string().min(1),
   /** ISO 8601. */
   startedAt: z.string().min(1),
 });
 
 export type AddressFile = Readonly<z.infer<typeof addressFile>>;
+
+/** This process as the head of an address file. */
+export function thisHead(): Pick<AddressFile, 'headPid' | 'headKey' | 'headHost'> {
+  const { pid, processKey, host } = processIdentity('');
+  return { headPid: pid, headKey: processKey, headHost: host };
+}
+
+/** One of another host cannot be looked at from here: nobody takes its place. */
+export const isHeadAlive = ({
+  headHost,
+  headPid,
+  headKey,
+}: Pick<AddressFile, 'headPid' | 'headKey' | 'headHost'>): boolean =>
+  headHost !== thisHead().headHost ||
+  isProcessAlive({ host: headHost, pid: headPid, processKey: headKey, command: '', sinceMs: 0 });
 
 /** `DLGFORGE_CLUSTER_DIR`, or `~/.dlgforge/clusters`. */
 export function clusterHome(environment: Environment): string {

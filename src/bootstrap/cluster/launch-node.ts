@@ -13,6 +13,7 @@ import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import { redactor } from '../../kernel/redact.ts';
 import { addressFile, clusterHome, readAddress } from './address-file.ts';
 import { isNodeAlive, type NodeFile, removeNodeFile, runningNode } from './node-file.ts';
+import { signalTo } from './signal-process.ts';
 
 /** What is asked of a machine; it comes over ssh's input, so that no secret stands in an argument list (I8). */
 const launchRequest = z.object({
@@ -189,15 +190,6 @@ async function end(node: NodeFile, timeoutMs: number): Promise<void> {
     signalTo(node.pid, signal);
     const deadlineMs = Date.now() + timeoutMs;
     while (isNodeAlive(node) && Date.now() < deadlineMs) await sleep(POLL_MS);
-  }
-}
-
-function signalTo(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    // It ended in this very moment.
-    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
   }
 }
 

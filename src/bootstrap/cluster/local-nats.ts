@@ -16,6 +16,7 @@ import type { Logger } from '../../kernel/logger.ts';
 import { type NatsServer, startNatsServer } from '../../transport/nats/local-server.ts';
 import { makePrivateFolder } from './address-file.ts';
 import { greetingOf } from './nats-greeting.ts';
+import { signalTo } from './signal-process.ts';
 
 export interface LocalNatsOptions {
   readonly program: string;
@@ -28,10 +29,14 @@ export interface LocalNatsOptions {
   readonly token: string;
   readonly detached: boolean;
   readonly logger: Logger;
+  /** Told when another server has taken the place of one that died. */
+  readonly onReplaced?: () => void;
 }
 
 export interface LocalNats {
   readonly port: number;
+  /** What it greets with; another one when it was started again. */
+  readonly serverId: string;
   /** Idempotent. */
   stop(): Promise<void>;
 }
@@ -49,6 +54,7 @@ const BACK_OFF_MAX_MS = 10_000;
 /** A server that ran this long did not die of how it was started. */
 const HEALTHY_MS = 30_000;
 const LEFTOVER_STOP_MS = 5_000;
+const GREETING_MS = 2_000;
 const POLL_MS = 25;
 
 /** @throws DlgforgeError `transport` when it cannot be started at all. */
@@ -58,19 +64,29 @@ export async function keepNatsServer(options: LocalNatsOptions): Promise<LocalNa
   return new NatsKeeper(options, await start(options, await options.port()));
 }
 
+interface Greeting extends NatsServer {
+  readonly serverId: string;
+}
+
 class NatsKeeper implements LocalNats {
   readonly port: number;
   readonly #options: LocalNatsOptions;
   readonly #stopping = new AbortController();
   readonly #kept: Promise<void>;
-  #server: NatsServer | null;
+  #server: Greeting | null;
+  #serverId: string;
   #stopped: Promise<void> | null = null;
 
-  constructor(options: LocalNatsOptions, server: NatsServer) {
+  constructor(options: LocalNatsOptions, server: Greeting) {
     this.#options = options;
     this.#server = server;
+    this.#serverId = server.serverId;
     this.port = server.port;
     this.#kept = this.#keep(server);
+  }
+
+  get serverId(): string {
+    return this.#serverId;
   }
 
   stop(): Promise<void> {
@@ -85,8 +101,8 @@ class NatsKeeper implements LocalNats {
     await rm(noteFile(this.#options.folder), { force: true });
   }
 
-  async #keep(first: NatsServer): Promise<void> {
-    let server: NatsServer | null = first;
+  async #keep(first: Greeting): Promise<void> {
+    let server: Greeting | null = first;
     let backOffMs = BACK_OFF_MIN_MS;
     while (!this.#stopping.signal.aborted) {
       if (server !== null) {
@@ -103,12 +119,14 @@ class NatsKeeper implements LocalNats {
     }
   }
 
-  async #startAgain(): Promise<NatsServer | null> {
+  async #startAgain(): Promise<Greeting | null> {
     try {
       const server = await start(this.#options, this.port);
       this.#server = server;
       // Asked to stop while it came up: `stop` has not seen this one (N3).
       if (this.#stopping.signal.aborted) await server.stop();
+      this.#serverId = server.serverId;
+      this.#options.onReplaced?.();
       return server;
     } catch (error) {
       this.#warn(`the local NATS server does not start: ${messageOf(error)}`);
@@ -127,16 +145,17 @@ class NatsKeeper implements LocalNats {
   }
 }
 
-async function start(options: LocalNatsOptions, port: number): Promise<NatsServer> {
+async function start(options: LocalNatsOptions, port: number): Promise<Greeting> {
   const { program, folder, host, token, logFile, detached } = options;
   const server = await startNatsServer({ program, folder, host, port, token, logFile, detached });
   try {
-    const greeting = await greetingOf(reachable(host), server.port, 2_000);
-    if (greeting !== null) {
-      const content = { pid: server.pid, host, port: server.port, serverId: greeting.serverId };
-      await writeFile(noteFile(folder), JSON.stringify(content), { mode: 0o600 });
-    }
-    return server;
+    const greeting = await greetingOf(reachable(host), server.port, GREETING_MS);
+    if (greeting === null)
+      throw new DlgforgeError('transport', `The NATS server of ${folder} does not answer; see ${logFile}.`);
+    const { serverId } = greeting;
+    const content = { pid: server.pid, host, port: server.port, serverId };
+    await writeFile(noteFile(folder), JSON.stringify(content), { mode: 0o600 });
+    return { ...server, serverId };
   } catch (error) {
     // Without its note the next head could not find it (N1).
     await server.stop();
@@ -148,26 +167,27 @@ const noteFile = (folder: string): string => join(folder, 'server.json');
 
 /**
  * Stops the server that a killed head left on this folder (N1). It is recognised by the id that it greets
- * with: process numbers are used again.
+ * with: process numbers are used again. True when there was one.
  * @throws DlgforgeError `transport` when it does not end.
  */
-export async function stopLeftNats(folder: string): Promise<void> {
+export async function stopLeftNats(folder: string): Promise<boolean> {
   const left = await readNote(folder);
-  if (left === null) return;
+  if (left === null) return false;
   const isOurs = async (): Promise<boolean> =>
     (await greetingOf(reachable(left.host), left.port, 1_000))?.serverId === left.serverId;
+  if (!(await isOurs())) return false;
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-    if (!(await isOurs())) return;
-    process.kill(left.pid, signal);
+    signalTo(left.pid, signal);
     const deadlineMs = Date.now() + LEFTOVER_STOP_MS;
     while (Date.now() < deadlineMs && (await isOurs())) await sleep(POLL_MS);
+    if (await isOurs()) continue;
+    await rm(noteFile(folder), { force: true });
+    return true;
   }
-  if (await isOurs()) {
-    throw new DlgforgeError(
-      'transport',
-      `A NATS server of an earlier head (process ${left.pid}) has ${folder} and does not stop. End it, then start the head again.`,
-    );
-  }
+  throw new DlgforgeError(
+    'transport',
+    `A NATS server of an earlier head (process ${left.pid}) has ${folder} and does not stop. End it, then start the head again.`,
+  );
 }
 
 async function readNote(folder: string): Promise<z.infer<typeof note> | null> {

@@ -63,9 +63,11 @@ export async function keepPostgres(options: LocalPostgresOptions): Promise<Local
   };
 }
 
-/** Stops the server of a head that was killed, unless another process is in it. */
-export async function stopLeftPostgres(stateDir: string): Promise<void> {
-  if (!existsSync(join(stateDir, 'postgres', 'postmaster.pid'))) return;
-  const server = await EmbeddedPostgres.open({ stateDir, logger: silentLogger });
+/** Stops the server of a head that was killed, unless another process is in it. True when it did. */
+export async function stopLeftPostgres(stateDir: string, runtimeDir: string | undefined): Promise<boolean> {
+  const isThere = (): boolean => existsSync(join(stateDir, 'postgres', 'postmaster.pid'));
+  if (!isThere()) return false;
+  const server = await EmbeddedPostgres.open({ stateDir, runtimeDir, logger: silentLogger });
   await server.leave();
+  return !isThere();
 }

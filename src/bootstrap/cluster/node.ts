@@ -9,7 +9,9 @@ import type { RunId } from '../../kernel/ids.ts';
 import { messageOf } from '../../kernel/errors.ts';
 import type { NodeKind } from '../../ports/membership.ts';
 import type { ClusterAddress } from './find-cluster.ts';
+import type { Door } from './head-door.ts';
 import { gpusOf } from './gpus.ts';
+import { watchIdle } from './idle.ts';
 import { type ClusterNode, joinCluster, type JoinOptions, type StoreLimits } from './join.ts';
 import { type Leading, startLeading } from './leading.ts';
 import { createWorkerPool, type WorkerPool } from './worker-pool.ts';
@@ -34,8 +36,10 @@ export interface NodeOptions
   readonly folder: string;
   /** A configuration whose own keys count in the workers; null: the environment alone. */
   readonly configPath: string | null;
-  /** Ends by itself when the runs that it was started for are over. */
+  /** Ends by itself when the runs that it was started for are over and nobody else is there. */
   readonly untilIdle: boolean;
+  /** How others find the cluster of a head: opened when it has joined, closed before it leaves. */
+  readonly door?: Door;
   /** It brought the cluster's servers, so it is stopped last. */
   readonly isHead: boolean;
 }
@@ -45,7 +49,11 @@ export interface RunningNode {
   readonly workers: WorkerPool;
   /** Finishes its steps, hands its conversations over, leaves. Idempotent. */
   drain(): Promise<void>;
-  /** Resolves when it has left, for whatever reason. */
+  /** Leaves soon; also when it drains already. What is in hand is done elsewhere. */
+  stop(): Promise<void>;
+  /** The run that it was started for does not come: with `untilIdle` it ends unless others are there. */
+  unwanted(): void;
+  /** Resolves when it has left, for whatever reason; rejects when something of that failed. */
   readonly ended: Promise<void>;
 }
 
@@ -54,9 +62,9 @@ const STATUS_MS = 2_000;
 const WORKER_POOL_MAX = 6;
 /** Workers of an idle node cost memory; starting them anew takes half a second. */
 const IDLE_WORKERS_MS = 60_000;
-const IDLE_NODE_MS = 3_000;
-const FIRST_RUN_MS = 60_000;
 const DRAIN_GRACE_MS = 60_000;
+/** For answers that come in a moment; what has been answered is in the journal. */
+const STOP_GRACE_MS = 3_000;
 
 /** @throws DlgforgeError when it cannot join. */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
@@ -67,8 +75,9 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const ended = Promise.withResolvers<void>();
   let active: readonly RunId[] = [];
   let idleSinceMs = startedAtMs;
-  let hadRun = false;
-  let draining: Promise<void> | null = null;
+  let handingOver: Promise<void> | null = null;
+  let hasHandedOver = false;
+  let leaving: Promise<void> | null = null;
 
   const pool: WorkerPool = createWorkerPool({
     parent: node.name,
@@ -101,37 +110,65 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     load: Number(loadavg()[0]?.toFixed(2)),
     freeMb: Math.round(freemem() / 2 ** 20),
     rssMb: Math.round(process.memoryUsage.rss() / 2 ** 20),
-    draining: draining !== null,
+    draining: handingOver !== null,
+    ...(hasHandedOver ? { drained: true } : {}),
     ...(options.isHead ? { head: true } : {}),
   });
 
   const onActive = (runs: readonly RunId[]): void => {
     active = runs;
-    if (draining !== null) return;
+    if (handingOver !== null) return;
     if (runs.length > 0) {
-      hadRun = true;
       idleSinceMs = Number.POSITIVE_INFINITY;
       pool.resize(workers);
     } else if (idleSinceMs === Number.POSITIVE_INFINITY) idleSinceMs = Date.now();
   };
 
-  const drain = (): Promise<void> => {
-    draining ??= (async () => {
-      clearInterval(timer);
+  /** Its failure is told by `leaving`. */
+  const begin = (step: Promise<void>): void => void step.catch(() => undefined);
+
+  /** Others go on with what it had. Asked again, the shorter grace counts. */
+  const handOver = (graceMs: number): Promise<void> => {
+    const workersGone = handingOver === null ? null : pool.drain(graceMs);
+    handingOver ??= (async () => {
+      idle?.stop();
+      await using steps = new AsyncDisposableStack();
+      steps.defer(() => {
+        hasHandedOver = true;
+        node.membership.announce({ status: status() });
+      });
+      steps.defer(() => leading.stop());
+      steps.defer(() => pool.drain(graceMs));
+      steps.defer(() => options.door?.close());
       node.membership.announce({ status: status() });
-      await pool.drain(DRAIN_GRACE_MS);
-      await leading.stop();
-      await node.close();
-    })().finally(() => ended.resolve());
-    return draining;
+    })();
+    return workersGone === null ? handingOver : Promise.all([workersGone, handingOver]).then(() => undefined);
   };
+
+  const leave = (graceMs: number): Promise<void> => {
+    const handedOver = handOver(graceMs);
+    begin(handedOver);
+    if (leaving !== null) return leaving;
+    leaving = (async () => {
+      await using steps = new AsyncDisposableStack();
+      steps.defer(() => node.close());
+      steps.defer(() => clearInterval(timer));
+      steps.defer(() => handedOver);
+    })();
+    leaving.then(ended.resolve, (error: unknown) => {
+      logger.log('error', 'cluster', `[cluster] the node could not leave in order: ${messageOf(error)}`);
+      ended.reject(error);
+    });
+    return leaving;
+  };
+  // Whoever waits for the end hears of a failure there, and the log has it.
+  ended.promise.catch(() => undefined);
+  // The node of an attached run leaves with its run: it follows it still, and writes its files.
+  const asked = (graceMs: number): void => begin(kind === 'run' ? handOver(graceMs) : leave(graceMs));
 
   const timer = setInterval(() => {
     node.membership.announce({ status: status() });
-    if (active.length > 0) return;
-    const idleMs = Date.now() - idleSinceMs;
-    if (idleMs > IDLE_WORKERS_MS) pool.resize(0);
-    if (options.untilIdle && idleMs > (hadRun ? IDLE_NODE_MS : FIRST_RUN_MS)) void drain();
+    if (active.length === 0 && Date.now() - idleSinceMs > IDLE_WORKERS_MS) pool.resize(0);
   }, STATUS_MS);
 
   const leading: Leading = leads
@@ -143,11 +180,34 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       node: node.name,
       tree: () => node.system.tree(),
       status,
-      onDrain: () => void drain(),
-      onStop: () => void drain(),
+      onDrain: () => asked(DRAIN_GRACE_MS),
+      onStop: () => asked(STOP_GRACE_MS),
     }),
   );
-  return { node, workers: pool, drain, ended: ended.promise };
+  const idle = options.untilIdle
+    ? watchIdle({
+        membership: node.membership,
+        isBusy: () => active.length > 0,
+        door: options.door ?? null,
+        onIdle: () => begin(leave(DRAIN_GRACE_MS)),
+        onError: (error) => logger.log('warn', 'cluster', `[cluster] the address file: ${messageOf(error)}`),
+      })
+    : null;
+  const running: RunningNode = {
+    node,
+    workers: pool,
+    drain: () => leave(DRAIN_GRACE_MS),
+    stop: () => leave(STOP_GRACE_MS),
+    unwanted: () => idle?.unwanted(),
+    ended: ended.promise,
+  };
+  try {
+    await options.door?.open();
+  } catch (error) {
+    await running.stop();
+    throw error;
+  }
+  return running;
 }
 
 /** A node that leads nothing still has to know when its workers are wanted. */

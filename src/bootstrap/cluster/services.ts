@@ -5,28 +5,34 @@
  * Invariants:
  * - S1 Nothing listens beyond this machine unless `host` says so, and what does asks for a token or a password.
  * - S2 A start that fails leaves nothing running.
- * - S3 Secrets that were made here go to the address file and the join line only; those given by the user go
+ * - S3 One head per namespace: it has the lock of the folder from before its first server until after its last.
+ * - S4 Secrets that were made here go to the address file and the join line only; those given by the user go
  *   to the address file only (I8).
  */
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { processEnvironment } from '../../config/environment.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
-import { isPidAlive } from '../../store/process-identity.ts';
+import type { HolderInfo } from '../../ports/store.ts';
 import { NODE_USER } from '../../store/embedded/node-role.ts';
+import { readAddresses } from '../../transport/nats/address.ts';
 import { findNatsServer, natsInstallLine } from '../../transport/nats/local-server.ts';
 import {
   type AddressFile,
+  isHeadAlive,
   makePrivateFolder,
   namespaceFolder,
   readAddress,
   removeAddress,
 } from './address-file.ts';
+import { withoutLogin } from './find-cluster.ts';
+import { type HeadLock, takeHeadLock } from './head-lock.ts';
 import { keepNatsServer, reachable, stopLeftNats } from './local-nats.ts';
 import { keepPostgres, stopLeftPostgres } from './local-postgres.ts';
-import { greetingOf } from './nats-greeting.ts';
 import { choosePort, isLoopbackHost } from './ports.ts';
 
 export interface ServiceOptions {
@@ -50,6 +56,12 @@ export interface ServiceOptions {
   readonly runtimeDir?: string | undefined;
   /** Whether the NATS server lives on when this process is killed. */
   readonly detached: boolean;
+  /** Shown to who finds the namespace taken. */
+  readonly command: string;
+  /** Ends a start that is not over; what was started by then is stopped (S2). */
+  readonly signal?: AbortSignal | undefined;
+  /** Told when a NATS server that died has been replaced: it has another id. */
+  readonly onNatsReplaced?: () => void;
   readonly logger: Logger;
   /** Told what is waited for, and null when that is over. */
   readonly onStatus: (text: string | null) => void;
@@ -60,6 +72,8 @@ export interface Services {
   readonly address: Pick<AddressFile, 'namespace' | 'natsUrl' | 'token' | 'postgres'>;
   /** For the terminal, never for a log: how other machines, or other terminals of this one, join. */
   readonly joinLines: readonly string[];
+  /** What the NATS server that was started here greets with now; null for the user's own. */
+  natsServerId(): string | null;
   /** What listens beyond this machine, and behind what; empty for a cluster of this machine. */
   readonly opened: readonly string[];
   /** Stops what was started here, in the reverse order, all of it even if one fails. Idempotent. */
@@ -71,14 +85,22 @@ const freshSecret = (): string => randomBytes(24).toString('hex');
 const LOOPBACK = '127.0.0.1';
 const DEFAULT_NATS_PORT = 4222;
 const DEFAULT_POSTGRES_PORT = 5432;
+/** How long a head that begins or ends may keep the next one waiting. */
+const EARLIER_HEAD_MS = 15_000;
+const POLL_MS = 50;
 
 /** @throws DlgforgeError `held`, `transport` or `store`; then nothing is left running (S2). */
 export async function startServices(options: ServiceOptions): Promise<Services> {
   const host = options.host ?? LOOPBACK;
-  const earlier = await earlierHead(options);
   await using undo = new AsyncDisposableStack();
+  const lock = await becomeHead(options);
+  undo.defer(() => lock.release());
+  const earlier = await readAddress(options.home, options.namespace);
+  options.signal?.throwIfAborted();
   const nats = await natsOf(options, host, earlier, undo);
+  options.signal?.throwIfAborted();
   const postgres = await postgresOf(options, host, earlier, undo);
+  options.signal?.throwIfAborted();
   options.onStatus(null);
   const started = undo.move();
   let stopping: Promise<void> | null = null;
@@ -90,6 +112,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       postgres: postgres.address,
     },
     joinLines: joinLines(options, nats, postgres),
+    natsServerId: nats.serverId,
     opened: [nats.opened, postgres.opened].filter((line) => line !== null),
     stop() {
       stopping ??= started.disposeAsync();
@@ -99,21 +122,34 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
 }
 
 /**
- * Stops the servers of a head that was killed before it could; those of a living one are left alone.
- * True when there was something to do.
+ * Stops the servers of a head that was killed before it could, and forgets its address; those of a living one
+ * are left alone. True when there was something to do.
  */
-export async function stopLeftServices(home: string, namespace: string): Promise<boolean> {
-  const left = await readAddress(home, namespace);
-  if (left === null || isPidAlive(left.headPid)) return false;
+export async function stopLeftServices(
+  home: string,
+  namespace: string,
+  runtimeDir?: string,
+): Promise<boolean> {
   const folder = namespaceFolder(home, namespace);
-  await stopLeftNats(join(folder, 'nats'));
-  await stopLeftPostgres(folder);
-  return await removeAddress(home, namespace, left.headPid);
+  const left = await readAddress(home, namespace);
+  if (left === null ? !existsSync(folder) : isHeadAlive(left)) return false;
+  // Nobody begins a head meanwhile.
+  const taken = await takeHeadLock(home, namespace, 'dlgforge cluster stop');
+  if (taken.type === 'held') return false;
+  try {
+    const database = left?.postgres.type === 'embedded' ? left.postgres.stateDir : folder;
+    const stopped = [await stopLeftNats(join(folder, 'nats')), await stopLeftPostgres(database, runtimeDir)];
+    const forgotten = left !== null && (await removeAddress(home, namespace, left.headPid));
+    return forgotten || stopped.includes(true);
+  } finally {
+    await taken.lock.release();
+  }
 }
 
 interface Nats {
   readonly url: string;
   readonly token: string | null;
+  serverId(): string | null;
   readonly opened: string | null;
 }
 
@@ -124,7 +160,7 @@ async function natsOf(
   undo: AsyncDisposableStack,
 ): Promise<Nats> {
   if (options.natsUrl !== undefined) {
-    return { url: options.natsUrl, token: options.natsToken ?? null, opened: null };
+    return { url: options.natsUrl, token: options.natsToken ?? null, serverId: () => null, opened: null };
   }
   options.onStatus('starting a NATS server');
   const program = await findNatsServer({ given: options.natsServer, path: processEnvironment()['PATH'] });
@@ -140,17 +176,19 @@ async function natsOf(
     host,
     port: () =>
       choosePort(host, options.ports?.nats, [
-        earlier === null ? 0 : placeOf(earlier.natsUrl).port,
+        earlier === null ? 0 : portOf(earlier.natsUrl),
         DEFAULT_NATS_PORT,
       ]),
     token,
     detached: options.detached,
     logger: options.logger,
+    ...(options.onNatsReplaced === undefined ? {} : { onReplaced: options.onNatsReplaced }),
   });
   undo.defer(() => server.stop());
   return {
     url: `nats://${inUrl(advertised(host))}:${server.port}`,
     token,
+    serverId: () => server.serverId,
     opened: isLoopbackHost(host) ? null : `NATS on ${host}:${server.port}, behind a token`,
   };
 }
@@ -170,7 +208,7 @@ async function postgresOf(
 ): Promise<Postgres> {
   const { postgresDsn: dsn, logger, runtimeDir } = options;
   if (dsn !== undefined) {
-    // S3: the user's password is not shown; whoever joins has it in the same variable.
+    // S4: the user's password is not shown; whoever joins has it in the same variable.
     return { address: { type: 'dsn', dsn }, joinDsn: '"$DLGFORGE_POSTGRES_DSN"', opened: null };
   }
   options.onStatus('starting the embedded database');
@@ -196,33 +234,41 @@ async function postgresOf(
 }
 
 /**
- * What an earlier head of this namespace left: its token, ports and password are used again, so that nodes
- * that it left behind find the new one.
- * @throws DlgforgeError `held` when it is still there.
+ * What an earlier head of this namespace left (its token, ports and password) is used again, so that nodes that
+ * it left behind find the new one. One that is there is waited for while it begins or ends.
+ * @throws DlgforgeError `held` when it is there to stay; `cancelled`.
  */
-async function earlierHead({ home, namespace }: ServiceOptions): Promise<AddressFile | null> {
-  const earlier = await readAddress(home, namespace);
-  if (earlier === null || earlier.headPid === process.pid || !isPidAlive(earlier.headPid)) return earlier;
-  const { host, port } = placeOf(earlier.natsUrl);
-  if ((await greetingOf(host, port, 2_000)) === null) return earlier;
-  throw new DlgforgeError(
+async function becomeHead(options: ServiceOptions): Promise<HeadLock> {
+  const { home, namespace, command, signal, onStatus } = options;
+  const deadlineMs = Date.now() + EARLIER_HEAD_MS;
+  for (;;) {
+    signal?.throwIfAborted();
+    const taken = await takeHeadLock(home, namespace, command);
+    if (taken.type === 'acquired') return taken.lock;
+    const { pid, host } = taken.by;
+    const address = await readAddress(home, namespace);
+    const isReady = address?.headPid === pid && address.headHost === host;
+    if (isReady || Date.now() > deadlineMs) throw headHeld(namespace, taken.by);
+    onStatus(`waiting for the head that begins or ends in process ${pid}`);
+    await sleep(POLL_MS);
+  }
+}
+
+const headHeld = (namespace: string, { pid, command, host }: HolderInfo): DlgforgeError =>
+  new DlgforgeError(
     'held',
-    `The cluster ${namespace} has a head on this machine already: ${earlier.headNode}, process ${earlier.headPid}. ` +
+    `The cluster ${namespace} has a head already: process ${pid} (\`${command}\`) on ${host}. ` +
       'Join it with `dlgforge cluster start --address auto`, stop it with `dlgforge cluster stop --all`, or give this one another --namespace.',
   );
-}
 
 function joinLines({ natsToken, namespace }: ServiceOptions, nats: Nats, postgres: Postgres): string[] {
   const token = natsToken !== undefined ? '"$DLGFORGE_NATS_TOKEN"' : nats.token;
   const tokenVariable = token === null ? '' : `DLGFORGE_NATS_TOKEN=${token} `;
   const dsnVariable = postgres.joinDsn === null ? '' : `DLGFORGE_POSTGRES_DSN=${postgres.joinDsn} `;
-  const command = `dlgforge cluster start --address ${withoutUser(nats.url)}${namespace === 'dlgforge' ? '' : ` --namespace ${namespace}`}`;
+  const command = `dlgforge cluster start --address ${withoutLogin(nats.url)}${namespace === 'dlgforge' ? '' : ` --namespace ${namespace}`}`;
   const line = `${tokenVariable}${dsnVariable}${command}`;
   return token === null ? [line] : [line, `${dsnVariable}${command} --token ${token}`];
 }
-
-/** S3: what stands before the `@` is a secret. */
-const withoutUser = (urls: string): string => urls.replaceAll(/\/\/[^/@,]*@/g, '//');
 
 /** The address that others connect to: a listener on all addresses is reached by one of them. */
 function advertised(host: string): string {
@@ -239,11 +285,8 @@ function advertised(host: string): string {
 const inUrl = (host: string): string => (host.includes(':') ? `[${host}]` : host);
 
 /** Of the first of several. */
-function placeOf(natsUrls: string): { readonly host: string; readonly port: number } {
-  const [first = ''] = natsUrls.split(',');
-  const found = /^(?:[a-z+]+:\/\/)?(?:[^@/]*@)?(\[[^\]]*\]|[^:/]*)(?::(\d+))?/i.exec(first.trim());
-  return { host: (found?.[1] ?? '').replaceAll(/[[\]]/g, ''), port: Number(found?.[2] ?? DEFAULT_NATS_PORT) };
-}
+const portOf = (natsUrls: string): number =>
+  Number(/\d+$/.exec(readAddresses([natsUrls])[0]?.server ?? '')?.[0]);
 
 /** The TCP listener that an earlier head gave its embedded database; null when it used the user's own server. */
 function earlierListener(

@@ -5,6 +5,7 @@ import { clusterHome, namespaceFolder } from './address-file.ts';
 import { DEFAULT_NAMESPACE } from './find-cluster.ts';
 import type { StartFlags } from './start.ts';
 
+/** Of what a node prints before it has a log of its own. */
 export function clusterLogsDir({ stateDir, home, namespace }: StartFlags, environment: Environment): string {
   if (stateDir !== undefined) return join(resolve(stateDir), 'logs');
   return join(namespaceFolder(home ?? clusterHome(environment), namespace ?? DEFAULT_NAMESPACE), 'logs');
@@ -14,6 +15,7 @@ export function daemonArguments(flags: StartFlags): {
   readonly args: readonly string[];
   readonly variables: Readonly<Record<string, string>>;
 } {
+  const natsUrl = flags.head === true ? (flags.nats ?? flags.address) : flags.address;
   const named: readonly (readonly [string, string | number | undefined])[] = [
     ['--host', flags.host],
     ['--port', flags.port],
@@ -26,8 +28,10 @@ export function daemonArguments(flags: StartFlags): {
     ['--home', flags.home],
     ['--keys-from', flags.keysFrom],
     ['--database-dir', flags.databaseDir],
+    ['--store-limits', flags.storeLimits],
+    // Said, so that a variable does not count instead.
+    ['--address', natsUrl === 'auto' ? 'auto' : undefined],
   ];
-  const natsUrl = flags.head === true ? (flags.nats ?? flags.address) : flags.address;
   const variables = {
     DLGFORGE_NATS_URL: natsUrl === 'auto' ? undefined : natsUrl,
     DLGFORGE_NATS_TOKEN: flags.token,

@@ -1,16 +1,17 @@
 /** `dlgforge cluster start`: a node in this process until it is drained or stopped, and what a head brings. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { nodeEnvironment } from '../../config/dotenv.ts';
 import type { Environment } from '../../config/environment.ts';
 import { tlsFilesOfNode } from '../../config/nats-tls.ts';
-import { DlgforgeError } from '../../kernel/errors.ts';
+import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import { freshHexId } from '../../kernel/ids.ts';
 import type { FileLogger } from '../../kernel/file-logger.ts';
 import { openNodeLogger } from '../metrics/node-logger.ts';
 import { openNodeMetrics } from '../metrics/node-metrics.ts';
 import { BUILD } from '../version.ts';
-import { clusterHome, namespaceFolder, removeAddress, writeAddress } from './address-file.ts';
+import { clusterHome, namespaceFolder } from './address-file.ts';
 import {
   type ClusterAddress,
   DEFAULT_NAMESPACE,
@@ -20,9 +21,11 @@ import {
   wantedFromFlags,
   withoutLogin,
 } from './find-cluster.ts';
-import { freshNodeName } from './join.ts';
-import { startNode, type RunningNode } from './node.ts';
-import { removeNodeFile, writeNodeFile } from './node-file.ts';
+import { type HeadDoor, headDoor } from './head-door.ts';
+import { freshNodeName, type StoreLimits } from './join.ts';
+import { keepNewest } from './keep-newest.ts';
+import { startNode } from './node.ts';
+import { removeNodeFile, runningNode, writeNodeFile } from './node-file.ts';
 import type { Services } from './services.ts';
 
 export interface StartFlags {
@@ -48,6 +51,8 @@ export interface StartFlags {
   readonly keysFrom?: string;
   /** Folder of the address file of a head, instead of the user's. */
   readonly home?: string;
+  /** Connections and time limits of the store, as JSON. */
+  readonly storeLimits?: string;
 }
 
 export interface StartOptions {
@@ -56,6 +61,8 @@ export interface StartOptions {
   readonly folder: string;
   readonly command: string;
   readonly onStatus: (text: string | null) => void;
+  /** Ends a start that is not over: everything is undone, and the reason thrown. */
+  readonly signal: AbortSignal;
 }
 
 export interface StartedNode {
@@ -68,24 +75,32 @@ export interface StartedNode {
   readonly metricsPort: number | null;
   /** Finishes its steps, hands its conversations over, leaves. */
   drain(): Promise<void>;
+  /** Leaves soon; what is in hand is done elsewhere. */
+  stop(): Promise<void>;
+  /** The run that it was started for does not come. */
+  unwanted(): void;
+  /** When nothing of it is left; rejects when something could not be ended. */
   readonly ended: Promise<void>;
 }
 
 const WORKERS = 1;
+const BEGINNING_MS = 10 * 60_000;
 const LABEL = /^[^=\s]+=[^=\s]*$/;
 
-/** @throws DlgforgeError when the node cannot start; nothing that it started is left then. */
+/** @throws DlgforgeError when the node cannot start, or is told not to; nothing that it started is left then. */
 export async function startClusterNode(options: StartOptions): Promise<StartedNode> {
-  const { flags, command } = options;
+  const { flags, command, signal } = options;
   const environment = nodeEnvironment(options.environment, options.folder);
   const namespace = flags.namespace ?? DEFAULT_NAMESPACE;
   const home = flags.home ?? clusterHome(environment);
   // New in every process, also under a name that a person gave.
   const name = flags.name === undefined ? freshNodeName() : `${flags.name}-${freshHexId().slice(0, 4)}`;
-  const stateDir = flags.stateDir ?? join(namespaceFolder(home, namespace), 'nodes', name);
-  const logsDir =
-    flags.stateDir === undefined ? join(namespaceFolder(home, namespace), 'logs') : join(stateDir, 'logs');
+  const nodesDir = join(namespaceFolder(home, namespace), 'nodes');
+  const stateDir = flags.stateDir ?? join(nodesDir, name);
+  // Its own: the logs of several nodes in one folder would be one log.
+  const logsDir = join(stateDir, 'logs');
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  await keepNewest({ folder: nodesDir, isOne: () => true, isUsed: isRunningIn });
   await using undo = new AsyncDisposableStack();
   const logger = openNodeLogger({ folder: logsDir, node: name });
   undo.defer(() => logger.close());
@@ -94,23 +109,32 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
     if (text !== null) logger.log('info', 'cluster', `[cluster] ${text}`);
     options.onStatus(text);
   };
+  let door: HeadDoor | null = null;
   const services =
     flags.head === true
-      ? await headServices({ ...options, onStatus }, { namespace, home, environment, logger })
+      ? await headServices({ ...options, onStatus }, { namespace, home, environment, logger }, () => {
+          door?.renew().catch((error: unknown) => {
+            logger.log('warn', 'cluster', `[cluster] the address file: ${messageOf(error)}`);
+          });
+        })
       : null;
-  if (services !== null) undo.defer(() => services.stop());
+  if (services !== null) {
+    undo.defer(() => services.stop());
+    const { address, natsServerId } = services;
+    door = headDoor({ home, headNode: name, address, natsServerId });
+  }
   const address =
     services === null ? await addressOf(flags, environment) : addressOfServices(services, environment);
   logger.redact(secretsIn(address));
   const metrics =
     flags.metricsPort === undefined ? null : openNodeMetrics({ version: BUILD, nodeKind: 'agent' });
   if (metrics !== null) undo.defer(() => metrics.close());
-  const running = await startNode({
+  const starting = startNode({
     address,
     kind: 'agent',
     name,
     labels: labelsOf(flags.labels ?? []),
-    limits: {},
+    limits: limitsOf(flags.storeLimits),
     environment,
     leads: true,
     workers: flags.workers ?? WORKERS,
@@ -121,13 +145,15 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
     configPath: flags.keysFrom ?? null,
     untilIdle: flags.untilIdle ?? false,
     isHead: services !== null,
+    ...(door === null ? {} : { door }),
     ...(metrics === null ? {} : { metrics: metrics.metrics }),
     runtimeDir: environment['XDG_RUNTIME_DIR'],
     command,
     logger,
     onStatus,
   });
-  undo.defer(() => running.drain());
+  const running = await unlessAborted(starting, signal, (late) => late.stop());
+  undo.defer(() => running.stop());
   const served =
     metrics === null || flags.metricsPort === undefined
       ? null
@@ -136,22 +162,17 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
           workers: () => running.workers.running,
           trouble: () => (running.node.membership.inContact() ? null : 'not in contact with NATS'),
         });
-  if (services !== null) {
-    const startedAt = new Date().toISOString();
-    await writeAddress(home, { ...services.address, headPid: process.pid, headNode: name, startedAt });
-    undo.defer(async () => {
-      await removeAddress(home, namespace, process.pid);
-    });
-  }
   await writeNodeFile(stateDir, {
     node: name,
     namespace,
     address: address.natsUrls.map(withoutLogin).join(','),
   });
   undo.defer(() => removeNodeFile(stateDir, process.pid));
+  signal.throwIfAborted();
   onStatus(null);
   const stack = undo.move();
-  const ended = running.ended.then(() => stack.disposeAsync());
+  const ended = running.ended.finally(() => stack.disposeAsync());
+  ended.catch(() => undefined);
   return {
     name,
     namespace,
@@ -159,24 +180,49 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
     joinLines: services?.joinLines ?? [],
     opened: services?.opened ?? [],
     metricsPort: served?.port ?? null,
-    drain: () => drained(running, ended),
+    drain: () => running.drain().finally(() => ended),
+    stop: () => running.stop().finally(() => ended),
+    unwanted: () => running.unwanted(),
     ended,
   };
 }
 
-async function drained(running: RunningNode, ended: Promise<void>): Promise<void> {
-  await running.drain();
-  await ended;
+/** What comes too late is undone by itself. */
+async function unlessAborted<T>(
+  starting: Promise<T>,
+  signal: AbortSignal,
+  undo: (late: T) => Promise<void>,
+): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => {
+    starting.then(undo).catch(() => undefined);
+    aborted.reject(signal.reason);
+  };
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([starting, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** One that has just begun has not said so yet. */
+async function isRunningIn(stateDir: string): Promise<boolean> {
+  const { mtimeMs } = await stat(stateDir);
+  if (Date.now() - mtimeMs < BEGINNING_MS) return true;
+  return (await runningNode(stateDir).catch(() => null)) !== null;
 }
 
 async function headServices(
-  { flags, onStatus }: StartOptions,
+  { flags, onStatus, command, signal }: StartOptions,
   place: {
     readonly namespace: string;
     readonly home: string;
     readonly environment: Environment;
     readonly logger: FileLogger;
   },
+  onNatsReplaced: () => void,
 ): Promise<Services> {
   const { namespace, home, environment, logger } = place;
   const { startServices } = await import('./services.ts');
@@ -195,20 +241,23 @@ async function headServices(
     runtimeDir: environment['XDG_RUNTIME_DIR'],
     // The servers outlive a head that is killed: no node is special.
     detached: true,
+    command,
+    signal,
+    onNatsReplaced,
     logger,
     onStatus,
   });
 }
 
 /** Servers of our own speak plainly, on this machine; one that was named may want TLS. */
-function addressOfServices({ address }: Services, environment: Environment): ClusterAddress {
-  const isTls = address.natsUrl.includes('tls://');
+function addressOfServices({ address, natsServerId }: Services, environment: Environment): ClusterAddress {
+  const isOurs = natsServerId() !== null;
   return {
     namespace: address.namespace,
     natsUrls: address.natsUrl.split(','),
     natsToken: address.token,
-    tls: isTls ? tlsFilesOfNode(environment, process.cwd()) : null,
-    nkeySeedFile: nkeySeedFileOf(environment),
+    tls: isOurs ? null : tlsFilesOfNode(environment, process.cwd()),
+    nkeySeedFile: isOurs ? null : nkeySeedFileOf(environment),
     postgres: address.postgres,
   };
 }
@@ -220,6 +269,26 @@ async function addressOf(flags: StartFlags, environment: Environment): Promise<C
     'usage',
     'No cluster is running on this machine. Start its first node with `dlgforge cluster start --head`, or name one that runs elsewhere: `dlgforge cluster start --address nats://host:4222` (its head printed the whole line).',
   );
+}
+
+const storeLimits = z
+  .object({
+    poolMin: z.number().int().nonnegative(),
+    poolMax: z.number().int().positive(),
+    statementTimeoutMs: z.number().int().nonnegative(),
+  })
+  .partial();
+
+/** @throws DlgforgeError `usage`. */
+function limitsOf(text: string | undefined): Partial<StoreLimits> {
+  if (text === undefined) return {};
+  try {
+    return JSON.parse(JSON.stringify(storeLimits.parse(JSON.parse(text)))) as Partial<StoreLimits>;
+  } catch (cause) {
+    throw new DlgforgeError('usage', '--store-limits is for the head that a run starts; leave it out.', {
+      cause,
+    });
+  }
 }
 
 /** @throws DlgforgeError `usage`. */

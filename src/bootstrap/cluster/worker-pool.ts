@@ -30,7 +30,7 @@ export interface WorkerPool {
     readonly name: string;
     readonly channel: ChildProcess;
   }[];
-  /** Each gives its conversations back and ends; killed when it does not within `graceMs`. */
+  /** Each gives its conversations back and ends; killed when it does not within `graceMs`. Again: a shorter grace counts. */
   drain(graceMs: number): Promise<void>;
 }
 
@@ -51,6 +51,8 @@ const PAUSE_MAX_MS = 15_000;
 export function createWorkerPool(options: WorkerPoolOptions): WorkerPool {
   const { parent, logger } = options;
   const slots: Slot[] = [];
+  /** Told to end, and not gone yet. */
+  const ending = new Map<ChildProcess, Promise<void>>();
   let ended = false;
 
   const start = (slot: Slot): void => {
@@ -58,14 +60,25 @@ export function createWorkerPool(options: WorkerPoolOptions): WorkerPool {
     slot.timer = null;
     slot.node = `${parent}.w${slot.number}-${randomBytes(2).toString('hex')}`;
     slot.startedAtMs = Date.now();
-    const child = fork(childModule('./worker-main', import.meta.url), [], {
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-      serialization: 'json',
-      execArgv: [],
-      env: withCompileCache(options.environment),
-    });
-    slot.child = child;
     let lastWords = '';
+    const gone = (how: string): void => {
+      slot.child = null;
+      options.onEnd(slot.node);
+      if (ended || !slots.includes(slot)) return;
+      logger.log(
+        'warn',
+        'cluster',
+        `[cluster] worker ${slot.node} ended (${how})${lastWords === '' ? '' : `: ${lastWords.trim()}`}; starting another`,
+      );
+      again(slot);
+    };
+    const child = launch(options.environment);
+    if (child instanceof Error) {
+      lastWords = child.message;
+      gone('it cannot be started');
+      return;
+    }
+    slot.child = child;
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       lastWords = `${lastWords}${text}`.slice(-2_000);
     });
@@ -74,18 +87,11 @@ export function createWorkerPool(options: WorkerPoolOptions): WorkerPool {
     });
     child.on('error', (error) => {
       lastWords = messageOf(error);
+      // A process that never was has no end of its own.
+      if (child.pid === undefined && slot.child === child) gone('it cannot be started');
     });
-    child.once('exit', (code, signal) => {
-      slot.child = null;
-      options.onEnd(slot.node);
-      if (ended || !slots.includes(slot)) return;
-      logger.log(
-        'warn',
-        'cluster',
-        `[cluster] worker ${slot.node} ended (${signal ?? `exit ${code}`})${lastWords === '' ? '' : `: ${lastWords.trim()}`}; starting another`,
-      );
-      again(slot);
-    });
+    child.once('exit', (code, signal) => gone(signal ?? `exit ${code}`));
+    if (child.pid === undefined) return;
     child.send({ type: 'join', name: slot.node, ...options.orders } satisfies WorkerOrders);
   };
 
@@ -100,15 +106,25 @@ export function createWorkerPool(options: WorkerPoolOptions): WorkerPool {
   const end = (slot: Slot, graceMs: number): Promise<void> => {
     if (slot.timer !== null) clearTimeout(slot.timer);
     const { child } = slot;
-    if (child === null) return Promise.resolve();
-    return new Promise((resolve) => {
+    if (child === null || child.pid === undefined) return Promise.resolve();
+    const over = new Promise<void>((resolve) => {
       const killer = setTimeout(() => child.kill('SIGKILL'), graceMs);
       child.once('exit', () => {
         clearTimeout(killer);
+        ending.delete(child);
         resolve();
       });
       if (child.connected) child.send({ type: 'drain' } satisfies WorkerOrders);
     });
+    ending.set(child, over);
+    return over;
+  };
+
+  const hurry = (graceMs: number): void => {
+    for (const child of ending.keys()) {
+      const killer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+      child.once('exit', () => clearTimeout(killer));
+    }
   };
 
   return {
@@ -134,9 +150,25 @@ export function createWorkerPool(options: WorkerPoolOptions): WorkerPool {
     },
     async drain(graceMs) {
       ended = true;
-      await Promise.all(slots.splice(0).map((slot) => end(slot, graceMs)));
+      hurry(graceMs);
+      for (const slot of slots.splice(0)) void end(slot, graceMs);
+      await Promise.all(ending.values());
     },
   };
 }
 
 const DRAIN_MS = 30_000;
+
+/** Some systems throw when they are out of processes or memory, others tell by the `error` event. */
+function launch(environment: Environment): ChildProcess | Error {
+  try {
+    return fork(childModule('./worker-main', import.meta.url), [], {
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      serialization: 'json',
+      execArgv: [],
+      env: withCompileCache(environment),
+    });
+  } catch (error) {
+    return error instanceof Error ? error : new Error(messageOf(error));
+  }
+}

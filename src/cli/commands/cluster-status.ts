@@ -1,17 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { joinAsClient } from '../../bootstrap/cluster/client.ts';
-import { wantedFromFlags } from '../../bootstrap/cluster/find-cluster.ts';
 import { clusterStatus, nodeStatuses } from '../../bootstrap/cluster/status.ts';
+import { type WantedFlags, wantedOf } from '../../bootstrap/cluster/wanted.ts';
 import { processEnvironment } from '../../config/environment.ts';
 import { nodeLines, statusLines } from '../cluster-lines.ts';
 import { EXIT } from '../exit-codes.ts';
 import { print } from '../terminal.ts';
 
-export interface ClusterFlags {
-  readonly address?: string;
-  readonly token?: string;
-  readonly postgres?: string;
-  readonly namespace?: string;
+export interface ClusterFlags extends WantedFlags {
   readonly json?: boolean;
 }
 
@@ -54,5 +50,5 @@ export async function clusterNodes(flags: ClusterFlags): Promise<number> {
 
 export const clientFor = (flags: ClusterFlags, command: string) => {
   const environment = processEnvironment();
-  return joinAsClient({ wanted: wantedFromFlags(flags, environment), environment, command });
+  return joinAsClient({ wanted: wantedOf(flags, environment), environment, command });
 };

@@ -1,4 +1,6 @@
-import { drainNode, type StopReport, stopNodes } from '../../bootstrap/cluster/control.ts';
+import { drainNode, type StopReport, stopCluster } from '../../bootstrap/cluster/control.ts';
+import { wantedOf } from '../../bootstrap/cluster/wanted.ts';
+import { processEnvironment } from '../../config/environment.ts';
 import { EXIT } from '../exit-codes.ts';
 import { print, say } from '../terminal.ts';
 import { clientFor, type ClusterFlags } from './cluster-status.ts';
@@ -6,17 +8,15 @@ import { clientFor, type ClusterFlags } from './cluster-status.ts';
 export async function clusterStop(
   flags: ClusterFlags & { readonly node?: string; readonly all?: boolean },
 ): Promise<number> {
-  const client = await clientFor(flags, 'dlgforge cluster stop');
-  try {
-    const { node } = flags;
-    const report = await stopNodes(
-      client,
-      node === undefined ? { type: flags.all === true ? 'all' : 'host' } : { type: 'node', name: node },
-    );
-    return tell(report, 'stopped', flags);
-  } finally {
-    await client.close();
-  }
+  const { node } = flags;
+  const environment = processEnvironment();
+  const report = await stopCluster({
+    wanted: wantedOf(flags, environment),
+    which: node === undefined ? { type: flags.all === true ? 'all' : 'host' } : { type: 'node', name: node },
+    environment,
+    command: 'dlgforge cluster stop',
+  });
+  return tell(report, 'stopped', flags);
 }
 
 export async function clusterDrain(node: string, flags: ClusterFlags): Promise<number> {
@@ -30,13 +30,16 @@ export async function clusterDrain(node: string, flags: ClusterFlags): Promise<n
 }
 
 function tell(report: StopReport, what: string, { json }: ClusterFlags): number {
+  const { stopped, handedOver, stillThere, leftServersStopped } = report;
   if (json === true) print(JSON.stringify(report, null, 2));
-  else if (report.stopped.length + report.stillThere.length === 0)
-    say('Nothing to stop: no node runs there.');
   else {
-    for (const node of report.stopped) say(`${node} ${what}.`);
-    for (const node of report.stillThere)
+    for (const node of stopped) say(`${node} ${what}.`);
+    for (const node of handedOver) say(`${node} works no more; it follows its run to the end.`);
+    for (const node of stillThere)
       say(`${node} is still there: see its logs, or end its process with kill -9; nothing is lost.`);
+    if (leftServersStopped) say('Stopped the servers that a head had left when it was killed.');
+    else if (stopped.length + handedOver.length + stillThere.length === 0)
+      say('Nothing to stop: no node runs there.');
   }
-  return report.stillThere.length === 0 ? EXIT.done : EXIT.failed;
+  return stillThere.length === 0 ? EXIT.done : EXIT.failed;
 }

@@ -26,7 +26,10 @@ const ADDRESS: Omit<AddressFile, 'version'> = {
   natsUrl: 'nats://127.0.0.1:4222',
   token: 'secret-token',
   postgres: { type: 'dsn', dsn: 'postgres://node:secret@127.0.0.1/db' },
+  natsServerId: 'NSERVER',
   headPid: 4711,
+  headKey: 'boot:1',
+  headHost: 'host',
   headNode: 'host-1',
   startedAt: '2026-01-01T00:00:00.000Z',
 };
