@@ -4,7 +4,7 @@ import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
-import { writeAddress } from '../../src/bootstrap/cluster/address-file.ts';
+import { thisHead, writeAddress } from '../../src/bootstrap/cluster/address-file.ts';
 import { type CliProject, type Finished, makeProject } from '../support/cli-project.ts';
 import { killProcessesOf, processesOf } from '../support/cluster-processes.ts';
 import { runCommand, startCommand } from '../support/node-process.ts';
@@ -107,6 +107,8 @@ test('H2, H14: more workers than cores are no reservation, and a cluster that is
     natsUrl: 'nats://127.0.0.1:9',
     token: 'old',
     postgres: { type: 'embedded', stateDir: join(project.folder, 'old') },
+    natsServerId: null,
+    ...thisHead(),
     headPid: 2 ** 22 - 1,
     headNode: 'old-0001',
     startedAt: 'then',
