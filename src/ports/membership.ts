@@ -37,6 +37,14 @@ export interface Member {
   readonly lastHeardMs: number;
 }
 
+/** How a node went that was a member. */
+export interface Departure {
+  /** It said so, or its parent saw its process end: nothing of it is left. Else it may work on, unheard. */
+  readonly hasEnded: boolean;
+  /** This node's clock. */
+  readonly lastHeardMs: number;
+}
+
 export interface Leader {
   readonly node: string;
   readonly epoch: number;
@@ -46,6 +54,8 @@ export type MembershipChange =
   | { readonly type: 'joined'; readonly member: Member }
   /** `left`: it said so. `lost`: it is dead, frozen or cut off. */
   | { readonly type: 'left' | 'lost'; readonly member: Member }
+  /** It had taken this node for lost and hears it again: what it had of this node, it has given up. */
+  | { readonly type: 'mistaken'; readonly member: Member }
   /** Its card has other `leads` than before. */
   | { readonly type: 'leads'; readonly member: Member };
 
@@ -54,6 +64,8 @@ export interface Membership {
   /** Others in the cluster and this node itself, those believed alive. */
   members(): readonly Member[];
   isAlive(node: string): boolean;
+  /** Null for a member, and for a node that is not remembered. */
+  departed(node: string): Departure | null;
   /** Who runs the singleton `name`, by the highest epoch heard of from a living node; null when nobody does. */
   leaderOf(name: string): Leader | null;
   onChange(listener: (change: MembershipChange) => void): () => void;

@@ -58,7 +58,9 @@ export class ClusterBench {
     });
     const changes: string[] = [];
     const lost: string[] = [];
-    membership.onChange(({ type, member }) => void changes.push(`${type} ${member.card.node}`));
+    membership.onChange(({ type, member }) => {
+      if (type !== 'mistaken') changes.push(`${type} ${member.card.node}`);
+    });
     endpoint.onNodeLost((node) => void lost.push(node));
     const node: BenchNode = {
       name,

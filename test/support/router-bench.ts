@@ -205,6 +205,10 @@ export class RouterBench {
       leaderOf: () => membership.leaderOf(ROUTER_PATH),
       onLeaderChange: (listener) => membership.onChange(() => listener()),
       inContact: () => membership.inContact(),
+      onTakenForLost: (listener) =>
+        membership.onChange(({ type, member }) => {
+          if (type === 'mistaken') listener(member.card.node);
+        }),
       name,
       holder,
     });
@@ -256,6 +260,7 @@ export class RouterBench {
         endpointRouter({
           epoch: node.epoch ?? 0,
           inContact: () => membership.inContact(),
+          departed: (name) => membership.departed(name),
           adoptFrom: () =>
             membership
               .members()

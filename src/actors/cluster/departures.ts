@@ -5,7 +5,7 @@
  * Bounded (I9): the oldest departure is forgotten; then an old heartbeat may bring the node back until it
  * is found silent again.
  */
-import type { NodeCard } from '../../ports/membership.ts';
+import type { Departure as Departed, Member } from '../../ports/membership.ts';
 import type { Heartbeat } from './cards.ts';
 
 interface Departure {
@@ -14,6 +14,7 @@ interface Departure {
   readonly seq: number;
   /** Its process has ended: it cannot come back, only another one under its name. */
   readonly isFinal: boolean;
+  readonly lastHeardMs: number;
 }
 
 const DEPARTURES_MAX = 1_000;
@@ -27,12 +28,18 @@ export class Departures {
   /** When each was heard again. */
   readonly #returns = new Map<string, number>();
 
-  note({ node, startedAtMs }: NodeCard, seq: number, isFinal: boolean): void {
+  note({ card: { node, startedAtMs }, lastHeardMs }: Member, seq: number, isFinal: boolean): void {
     this.#returns.delete(node);
     this.#departures.delete(node);
-    this.#departures.set(node, { startedAtMs, seq, isFinal });
+    this.#departures.set(node, { startedAtMs, seq, isFinal, lastHeardMs });
     const [oldest] = this.#departures.keys();
     if (this.#departures.size > DEPARTURES_MAX && oldest !== undefined) this.#departures.delete(oldest);
+  }
+
+  of(node: string): Departed | null {
+    const departure = this.#departures.get(node);
+    if (departure === undefined) return null;
+    return { hasEnded: departure.isFinal, lastHeardMs: departure.lastHeardMs };
   }
 
   /** Said before its node departed, and only late to arrive. */

@@ -11,7 +11,14 @@ import type { Clock } from '../../kernel/clock.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import { below } from '../../kernel/random.ts';
-import type { Leader, Member, Membership, MembershipChange, NodeCard } from '../../ports/membership.ts';
+import type {
+  Departure,
+  Leader,
+  Member,
+  Membership,
+  MembershipChange,
+  NodeCard,
+} from '../../ports/membership.ts';
 import type { TransportEndpoint } from '../../ports/transport.ts';
 import { RefusedSenders } from '../runtime/refused-senders.ts';
 import {
@@ -117,6 +124,10 @@ class NodeMembership implements JoinedMembership {
 
   isAlive(node: string): boolean {
     return node === this.node ? !this.#left : this.#peers.has(node);
+  }
+
+  departed(node: string): Departure | null {
+    return this.#departures.of(node);
   }
 
   leaderOf(name: string): Leader | null {
@@ -293,6 +304,7 @@ class NodeMembership implements JoinedMembership {
     );
     this.#voided.add(card.node);
     this.#options.endpoint.declareLost(card.node);
+    this.#tell({ type: 'mistaken', member: memberOf(peer) });
   }
 
   #meet({ card, settled }: Stranger): void {
@@ -342,7 +354,7 @@ class NodeMembership implements JoinedMembership {
     if (peer === undefined) return;
     this.#peers.delete(node);
     this.#voided.delete(node);
-    this.#departures.note(peer.card, peer.seq, isFinal);
+    this.#departures.note(peer, peer.seq, isFinal);
     this.#log(type === 'lost' ? 'warn' : 'info', `node ${node} ${type === 'lost' ? 'is lost' : 'has left'}`);
     this.#options.endpoint.declareLost(node);
     this.#tell({ type, member: memberOf(peer) });

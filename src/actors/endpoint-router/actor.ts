@@ -1,4 +1,5 @@
 import { isDlgforgeError, messageOf } from '../../kernel/errors.ts';
+import type { Membership } from '../../ports/membership.ts';
 import type { ActorDefinition, ActorRef, Messenger, ReplyTo } from '../runtime/types.ts';
 import { Adoption } from './adoption.ts';
 import { Desk } from './desk.ts';
@@ -22,6 +23,8 @@ export interface EndpointRouterOptions extends Pick<PoolOptions, 'runs' | 'queue
   readonly adoptFrom?: () => readonly string[];
   /** Nothing is granted while this node may have been replaced. @default always true */
   readonly inContact?: () => boolean;
+  /** How a holder's node that is lost went: unless it has ended, its requests may be open for a while. @default not known */
+  readonly departed?: Membership['departed'];
 }
 
 /**
@@ -29,10 +32,10 @@ export interface EndpointRouterOptions extends Pick<PoolOptions, 'runs' | 'queue
  * of its behaviour: permits that are out stay counted, and `maxInFlight` stays hard (I7).
  */
 export function endpointRouter(options: EndpointRouterOptions): ActorDefinition<RouterMessage> {
-  const { epoch = 0, adoptFrom = () => [], inContact = () => true, ...pool } = options;
+  const { epoch = 0, adoptFrom = () => [], inContact = () => true, departed = () => null, ...pool } = options;
   const adoption = new Adoption(adoptFrom);
   const mayGrant = (nowMs: number): boolean => inContact() && adoption.isComplete(nowMs);
-  const desk = new Desk(new Pool({ ...pool, mayGrant }), epoch, adoption);
+  const desk = new Desk(new Pool({ ...pool, mayGrant }), epoch, adoption, departed);
   return {
     kind: 'endpoint-router',
     decode: decodeRouterMessage,

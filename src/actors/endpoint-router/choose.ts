@@ -9,6 +9,8 @@ const AFFINITY_LOAD = 0.9;
 
 export interface Wish {
   readonly role: Role;
+  /** Who asks: some keys are refused, and others of the same run are not. */
+  readonly holder: string;
   /** An endpoint that just failed this call: taken only when no other has room. */
   readonly avoid: string | null;
   /** The endpoint that served the conversation last. */
@@ -22,15 +24,15 @@ export function choose(
   strategy: Strategy,
   nowMs: number,
 ): RunEndpoint | null {
-  const { role, previous } = wish;
+  const { role, holder, previous } = wish;
   if (strategy === 'prefix_affinity' && previous !== null && previous.spec.name !== wish.avoid) {
-    if (previous.takes(role, nowMs) && previous.state.load <= AFFINITY_LOAD) return previous;
+    if (previous.takes(role, holder, nowMs) && previous.state.load <= AFFINITY_LOAD) return previous;
   }
   const better = strategy === 'round_robin' ? lessShare : lessPressure;
   let best: RunEndpoint | null = null;
   let avoided: RunEndpoint | null = null;
   for (const endpoint of endpoints) {
-    if (!endpoint.takes(role, nowMs)) continue;
+    if (!endpoint.takes(role, holder, nowMs)) continue;
     if (endpoint.spec.name === wish.avoid) avoided = endpoint;
     else if (best === null || better(endpoint, best)) best = endpoint;
   }

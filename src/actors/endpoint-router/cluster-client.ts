@@ -31,12 +31,14 @@ export interface ClusterRouterClientOptions extends RouterLinkOptions {
   readonly name: string;
   /** An actor of this process: when it ends, or its node is lost, the permits end. */
   readonly holder: ActorRef<never>;
+  /** Tells of nodes that had taken this one for lost. The returned function ends it. @default it is never told */
+  readonly onTakenForLost?: (listener: (by: string) => void) => () => void;
 }
 
 export interface ClusterRouterClient {
   /** The door as the calls of one run use it. */
   forRun(runId: string): EndpointRouter;
-  /** Waiting calls end as unreachable; the permits end with their holder. */
+  /** Waiting calls end as unreachable, and requests under way; the permits end with their holder. */
   close(): void;
 }
 
@@ -78,6 +80,7 @@ class Client implements ClusterRouterClient {
   /** Epoch of the router that is being told what is held here. */
   #reportedTo: number | null = null;
   #cancelReport: () => void = () => undefined;
+  readonly #stopListening: () => void;
 
   constructor(options: ClusterRouterClientOptions) {
     this.#options = options;
@@ -86,6 +89,10 @@ class Client implements ClusterRouterClient {
     this.#link.onMoved((leader) => void this.#report(leader));
     this.#link.findLeader();
     this.#reportAgain();
+    const { onTakenForLost = () => () => undefined } = options;
+    this.#stopListening = onTakenForLost((by) => {
+      if (this.#link.findLeader()?.node === by) this.#held.endRequests();
+    });
   }
 
   forRun(runId: string): EndpointRouter {
@@ -100,6 +107,8 @@ class Client implements ClusterRouterClient {
 
   close(): void {
     this.#cancelReport();
+    this.#stopListening();
+    this.#held.endRequests();
     this.#held.close();
     this.#link.close();
   }

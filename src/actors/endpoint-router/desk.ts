@@ -3,6 +3,7 @@
  * outlives a restart of its actor, as the pool does: permits that are out stay counted (I7).
  */
 import { unreachable } from '../../kernel/errors.ts';
+import type { Membership } from '../../ports/membership.ts';
 import type { ActorContext, ActorRef, Behaviour, ReplyTo } from '../runtime/types.ts';
 import type { Adoption } from './adoption.ts';
 import type { Decision } from './permits.ts';
@@ -14,19 +15,23 @@ type Context = ActorContext<RouterMessage>;
 type Told<T extends RouterMessage['type']> = Extract<RouterMessage, { readonly type: T }>;
 
 const NONE: readonly Decision[] = [];
+/** A node that is not heard any more has ended its requests by then (`HeldPermits`). */
+const REQUESTS_END_MS = 5_000;
 
 export class Desk {
   readonly #pool: Pool;
   readonly #epoch: number;
   readonly #adoption: Adoption;
+  readonly #departed: Membership['departed'];
   readonly #replies = new Map<string, ReplyTo<RouterReply>>();
   readonly #holderOf = new Map<string, string>();
   readonly #held = new Map<string, { readonly holder: ActorRef<never>; readonly tickets: Set<string> }>();
 
-  constructor(pool: Pool, epoch: number, adoption: Adoption) {
+  constructor(pool: Pool, epoch: number, adoption: Adoption, departed: Membership['departed']) {
     this.#pool = pool;
     this.#epoch = epoch;
     this.#adoption = adoption;
+    this.#departed = departed;
   }
 
   open(context: Context): Behaviour<RouterMessage> {
@@ -101,13 +106,14 @@ export class Desk {
     }
     this.#replies.set(ticket, replyTo);
     if (holder !== null) this.#bind(ticket, holder, context);
-    return this.#pool.acquire({ ...wish, ticket, runId, deadlineAtMs: nowMs + wish.waitMs }, nowMs);
+    const deadlineAtMs = nowMs + wish.waitMs;
+    return this.#pool.acquire({ ...wish, ticket, runId, deadlineAtMs, holder: holder?.node ?? '' }, nowMs);
   }
 
   #adopt(message: Told<'AdoptPermits'>, context: Context, nowMs: number): readonly Decision[] {
     if (message.epoch !== this.#epoch) return NONE;
     for (const permit of message.permits) {
-      this.#pool.adopt(permit, nowMs);
+      this.#pool.adopt(permit, message.holder.node, nowMs);
       if (this.#pool.knows(permit.ticket)) this.#bind(permit.ticket, message.holder, context);
     }
     if (message.isComplete) this.#adoption.reported(message.node);
@@ -122,7 +128,11 @@ export class Desk {
     // A node that is lost and yet there had lost this one: it works on with its permits, and will report them.
     if (isNodeLost) this.#adoption.forgotten(held.holder.node, nowMs);
     for (const ticket of tickets) this.#holderOf.delete(ticket);
-    return tickets.flatMap((ticket) => this.#pool.abandon(ticket, nowMs));
+    const departure = isNodeLost ? this.#departed(held.holder.node) : null;
+    if (!isNodeLost || departure?.hasEnded === true)
+      return tickets.flatMap((ticket) => this.#pool.abandon(ticket, nowMs));
+    const untilMs = Math.min(nowMs, departure?.lastHeardMs ?? nowMs) + REQUESTS_END_MS;
+    return tickets.flatMap((ticket) => this.#pool.doubt(ticket, untilMs, nowMs));
   }
 
   #reply(context: Context, decisions: readonly Decision[]): void {

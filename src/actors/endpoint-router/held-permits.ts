@@ -2,9 +2,12 @@
  * The permits that this node has out. Owns the requests under way: which permit each goes by, and the end
  * of those whose permit may have gone to somebody else.
  *
- * A node that is cut off from the cluster counts as lost to the others after five seconds, and its permits
- * are given to others then. So that the limit holds (I7), requests under way are ended a little before
- * that; a router that is itself cut off gives nothing away, but from here the two look the same.
+ * The others may take a node that is cut off for lost within a second or two. Its permits are given away five
+ * seconds after it was heard last, and its requests under way are ended a little before that, so that the
+ * limit holds (I7); at once when it hears that it was taken for lost. A router that is itself cut off gives
+ * nothing away, and NATS may be down for all alike, but from here these look the same: the limit is worth more
+ * than a few calls that are made again. The open requests of a process that was stopped cannot be ended, nor
+ * seen by the others; it ends them when it goes on.
  */
 import type { Clock } from '../../kernel/clock.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
@@ -100,14 +103,16 @@ export class HeldPermits {
 
   #look(): void {
     const nowMs = this.#clock.now();
-    const elapsedMs = nowMs - this.#beatAtMs;
+    // The clock may be set back.
+    const elapsedMs = Math.max(0, nowMs - this.#beatAtMs);
     this.#beatAtMs = nowMs;
     // A busy process is late too: only its own beats count, unless it was away for too long.
     this.#outOfContactMs = this.#inContact() ? 0 : this.#outOfContactMs + Math.min(elapsedMs, BEAT_MS);
-    if (this.#outOfContactMs >= CUT_OFF_MS || elapsedMs >= FROZEN_MS) this.#endRequests();
+    if (this.#outOfContactMs >= CUT_OFF_MS || elapsedMs >= FROZEN_MS) this.endRequests();
   }
 
-  #endRequests(): void {
+  /** Those under way: others may use their permits now, or soon. */
+  endRequests(): void {
     const reason = new DlgforgeError(
       'cancelled',
       'This node lost contact with the cluster, whose other nodes may use its permits now. The request is sent again when contact is back.',

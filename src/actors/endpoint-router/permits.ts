@@ -26,6 +26,8 @@ export interface PermitRequest {
   /** A permit that is not back after this long is taken back: its holder is gone. */
   readonly leaseMs: number;
   readonly avoid: string | null;
+  /** Whose environment the key is from: a node. @default the run's only one */
+  readonly holder?: string;
 }
 
 /** A permit that an earlier router has granted and that is still out. */

@@ -1,5 +1,6 @@
 /**
- * One run in the pool. Owns its endpoints and its queues, a queue per role.
+ * One run in the pool. Owns its endpoints and its queues, one for each role and node, as long as
+ * something waits in it: whom an endpoint does not serve keeps nobody else waiting.
  *
  * Among the waiting that an endpoint can serve, the smallest priority goes first, then the oldest.
  */
@@ -26,6 +27,14 @@ export interface Ticket {
   /** Null once it has left the queue. */
   queued: HeapEntry<Ticket> | null;
   timer: HeapEntry<Timer>;
+  /** Whoever holds the permit is out of sight. */
+  isDoubted: boolean;
+}
+
+interface Queue {
+  readonly role: Role;
+  readonly holder: string;
+  readonly tickets: Heap<Ticket>;
 }
 
 export interface Match {
@@ -42,7 +51,7 @@ export class PoolRun {
   waiting = 0;
   readonly #registry: EndpointRegistry;
   readonly #endpoints = new Map<string, RunEndpoint>();
-  readonly #queues = new Map<Role, Heap<Ticket>>();
+  readonly #queues = new Map<string, Queue>();
   #strategies: { readonly strategy: Strategy; readonly roles: Partial<Record<Role, Strategy>> } = {
     strategy: 'weighted_least_inflight',
     roles: {},
@@ -100,22 +109,29 @@ export class PoolRun {
   }
 
   enqueue(ticket: Ticket): void {
-    ticket.queued = this.#queue(ticket.request.role).push(ticket);
+    const { role, holder = '' } = ticket.request;
+    const name = queueName(ticket);
+    const queue = this.#queues.get(name) ?? { role, holder, tickets: new Heap<Ticket>(goesFirst) };
+    this.#queues.set(name, queue);
+    ticket.queued = queue.tickets.push(ticket);
     this.waiting += 1;
   }
 
   leaveQueue(ticket: Ticket): void {
     if (ticket.queued === null) return;
-    this.#queue(ticket.request.role).remove(ticket.queued);
+    const name = queueName(ticket);
+    const tickets = this.#queues.get(name)?.tickets;
+    tickets?.remove(ticket.queued);
+    if (tickets?.size === 0) this.#queues.delete(name);
     ticket.queued = null;
     this.waiting -= 1;
   }
 
-  /** Of the first in each role's queue, the first of all for which an endpoint has room. */
+  /** Of the first in each queue, the first of all for which an endpoint has room. */
   next(affinity: Affinity, nowMs: number): Match | null {
     let best: Match | null = null;
-    for (const queue of this.#queues.values()) {
-      const ticket = queue.peek();
+    for (const { tickets } of this.#queues.values()) {
+      const ticket = tickets.peek();
       if (ticket === undefined || (best !== null && !goesFirst(ticket, best.ticket))) continue;
       const endpoint = this.#choose(ticket.request, affinity, nowMs);
       if (endpoint !== null) best = { ticket, endpoint };
@@ -127,34 +143,44 @@ export class PoolRun {
     this.#virtual = endpoint.granted(grant, this.#virtual, nowMs);
   }
 
-  /** The first that waits in a role, or in any. */
-  first(role: Role | null): Ticket | undefined {
-    if (role !== null) return this.#queue(role).peek();
-    for (const queue of this.#queues.values()) if (queue.size > 0) return queue.peek();
+  /** The first of those that wait, if any does. */
+  first(): Ticket | undefined {
+    for (const { tickets } of this.#queues.values()) return tickets.peek();
     return undefined;
   }
 
-  waitingFor({ spec }: RunEndpoint): number {
-    return spec.roles.reduce((sum, role) => sum + this.#queue(role).size, 0);
+  /** The first of those that wait in vain, and why. */
+  firstInVain(nowMs: number): { readonly ticket: Ticket; readonly rejection: Rejection } | null {
+    for (const { role, holder, tickets } of this.#queues.values()) {
+      const rejection = this.impossible(role, holder, nowMs);
+      const ticket = tickets.peek();
+      if (rejection !== null && ticket !== undefined) return { ticket, rejection };
+    }
+    return null;
   }
 
-  /** Why no wait will help a role; null while an endpoint can be hoped for. */
-  impossible(role: Role, nowMs: number): Rejection | null {
+  waitingFor({ spec }: RunEndpoint): number {
+    const queues = [...this.#queues.values()].filter(({ role }) => spec.roles.includes(role));
+    return queues.reduce((sum, { tickets }) => sum + tickets.size, 0);
+  }
+
+  /** Why no wait will help a node in a role; null while an endpoint can be hoped for. */
+  impossible(role: Role, holder: string, nowMs: number): Rejection | null {
     if (!this.isRegistered) return null;
     let unusable: Unusable | null = null;
     for (const endpoint of this.endpoints) {
-      if (endpoint.mayServe(role, nowMs)) return null;
-      unusable = endpoint.unusableFor(role, nowMs) ?? unusable;
+      if (endpoint.mayServe(role, holder, nowMs)) return null;
+      unusable = endpoint.unusableFor(role, holder, nowMs) ?? unusable;
     }
     if (unusable === null) return { type: 'no_endpoint' };
     return { type: 'unusable', reason: unusable.reason, status: unusable.status };
   }
 
   /** When the first pause of an endpoint of the role ends. */
-  resumesInMs(role: Role, nowMs: number): number | null {
+  resumesInMs({ role, holder = '' }: PermitRequest, nowMs: number): number | null {
     let at: number | null = null;
     for (const endpoint of this.endpoints) {
-      const until = endpoint.mayServe(role, nowMs) ? endpoint.state.pausedUntilMs(nowMs) : null;
+      const until = endpoint.mayServe(role, holder, nowMs) ? endpoint.state.pausedUntilMs(nowMs) : null;
       if (until !== null && (at === null || until < at)) at = until;
     }
     return at === null ? null : at - nowMs;
@@ -171,22 +197,18 @@ export class PoolRun {
     this.#endpoints.set(spec.name, this.#registry.join(spec, cautious));
   }
 
-  #queue(role: Role): Heap<Ticket> {
-    let queue = this.#queues.get(role);
-    if (queue === undefined) this.#queues.set(role, (queue = new Heap<Ticket>(goesFirst)));
-    return queue;
-  }
-
   #choose(request: PermitRequest, affinity: Affinity, nowMs: number): RunEndpoint | null {
-    const { role, avoid } = request;
+    const { role, avoid, holder = '' } = request;
     const strategy = this.#strategies.roles[role] ?? this.#strategies.strategy;
     const before = strategy === 'prefix_affinity' ? affinity.get(request) : null;
-    return choose(this.#endpoints.values(), { role, avoid, previous: before }, strategy, nowMs);
+    return choose(this.#endpoints.values(), { role, holder, avoid, previous: before }, strategy, nowMs);
   }
 }
 
 const hasAlternative = (spec: EndpointSpec, others: readonly EndpointSpec[]): boolean =>
   others.some((other) => other.name !== spec.name && other.roles.some((role) => spec.roles.includes(role)));
+
+const queueName = ({ request: { role, holder = '' } }: Ticket): string => `${role} ${holder}`;
 
 function goesFirst(a: Ticket, b: Ticket): boolean {
   const difference = a.request.priority - b.request.priority;

@@ -1,4 +1,3 @@
-import { type Role, ROLES } from '../../dialogue/chat.ts';
 import type { EndpointSpec } from '../../ports/model.ts';
 import { Affinity } from './affinity.ts';
 import { EndedTickets } from './ended-tickets.ts';
@@ -94,7 +93,7 @@ export class Pool {
   unregister(runId: string, nowMs: number): readonly Decision[] {
     const run = this.#runs.get(runId);
     if (run === undefined) return NONE;
-    const decisions = this.#rejectWaiting(run, null, CANCELLED);
+    const decisions = this.#cancelWaiting(run);
     this.#drop(run);
     return [...decisions, ...this.#drain(nowMs)];
   }
@@ -112,10 +111,18 @@ export class Pool {
     return this.#changed(runId, nowMs, (run) => run.remove(name));
   }
 
-  /** Counts a permit that an earlier router granted. One that has come back already changes nothing. */
-  adopt(permit: HeldPermit, nowMs: number): void {
+  /**
+   * Counts a permit that an earlier router granted, or whose holder was out of sight. One that has come back
+   * already changes nothing.
+   */
+  adopt(permit: HeldPermit, holder: string, nowMs: number): void {
     const { ticket: name, endpoint, identity, leaseMs, runId, role } = permit;
-    if (this.#tickets.has(name) || this.#ended.get(name) !== undefined) return;
+    const known = this.#tickets.get(name);
+    if (known?.isDoubted === true) {
+      known.isDoubted = false;
+      this.#setTimer(known, nowMs + leaseMs);
+    }
+    if (known !== undefined || this.#ended.get(name) !== undefined) return;
     const state = this.#registry.adopt(identity);
     this.#grants += 1;
     state.adopted(nowMs);
@@ -129,11 +136,13 @@ export class Pool {
         priority: 0,
         deadlineAtMs: nowMs,
         avoid: null,
+        holder,
       },
       order: 0,
       permit: { endpoint, state, grant: this.#grants },
       queued: null,
       timer: this.#timers.push({ atMs: nowMs + leaseMs, ticket: name }),
+      isDoubted: false,
     });
   }
 
@@ -149,7 +158,7 @@ export class Pool {
     const run = this.#run(runId);
     if (run === null || run.waiting >= (this.#options.queueCapacity ?? QUEUE_CAPACITY))
       return [this.#rejected(ticket, { type: 'queue_full' })];
-    const impossible = run.impossible(role, nowMs);
+    const impossible = run.impossible(role, request.holder ?? '', nowMs);
     if (impossible !== null) return [this.#rejected(ticket, impossible)];
     this.#enqueue(request, run);
     return this.#drain(nowMs);
@@ -176,6 +185,18 @@ export class Pool {
     return [rejected(name, CANCELLED)];
   }
 
+  /**
+   * The holder is out of sight, and its requests have ended by `untilMs`: then the permit is given to another,
+   * unless the holder is back before (`adopt`). What waits for it ends now.
+   */
+  doubt(name: string, untilMs: number, nowMs: number): readonly Decision[] {
+    const ticket = this.#tickets.get(name);
+    if (ticket === undefined || ticket.permit === null) return this.abandon(name, nowMs);
+    ticket.isDoubted = true;
+    if (untilMs < ticket.timer.value.atMs) this.#setTimer(ticket, untilMs);
+    return NONE;
+  }
+
   /** What is due at this time: deadlines, leases, ends of pauses. */
   tick(nowMs: number): readonly Decision[] {
     const decisions: Decision[] = [];
@@ -185,10 +206,12 @@ export class Pool {
       timer = this.#timers.peek()
     ) {
       const ticket = this.#tickets.get(timer.ticket) as Ticket;
-      if (ticket.permit !== null) decisions.push(...this.release(timer.ticket, { type: 'abandoned' }, nowMs));
+      if (ticket.isDoubted) decisions.push(...this.abandon(timer.ticket, nowMs));
+      else if (ticket.permit !== null)
+        decisions.push(...this.release(timer.ticket, { type: 'abandoned' }, nowMs));
       else {
-        const { runId, role } = ticket.request;
-        const resumesInMs = this.#runs.get(runId)?.resumesInMs(role, nowMs) ?? null;
+        const { runId } = ticket.request;
+        const resumesInMs = this.#runs.get(runId)?.resumesInMs(ticket.request, nowMs) ?? null;
         this.#forget(ticket);
         decisions.push(this.#rejected(timer.ticket, { type: 'deadline', resumesInMs }));
       }
@@ -255,7 +278,14 @@ export class Pool {
   #enqueue(request: PermitRequest, run: PoolRun): void {
     this.#orders += 1;
     const timer = this.#timers.push({ atMs: request.deadlineAtMs, ticket: request.ticket });
-    const ticket: Ticket = { request, order: this.#orders, permit: null, queued: null, timer };
+    const ticket: Ticket = {
+      request,
+      order: this.#orders,
+      permit: null,
+      queued: null,
+      timer,
+      isDoubted: false,
+    };
     run.enqueue(ticket);
     this.#tickets.set(request.ticket, ticket);
     this.#waiting += 1;
@@ -292,8 +322,7 @@ export class Pool {
     run.granted(endpoint, this.#grants, nowMs);
     const { name } = endpoint.spec;
     ticket.permit = { endpoint: name, state: endpoint.state, grant: this.#grants };
-    this.#timers.remove(ticket.timer);
-    ticket.timer = this.#timers.push({ atMs: nowMs + request.leaseMs, ticket: request.ticket });
+    this.#setTimer(ticket, nowMs + request.leaseMs);
     if (run.endpointCount > 1) this.#affinity.remember(request, endpoint);
     this.#runs.delete(run.runId);
     this.#runs.set(run.runId, run);
@@ -304,19 +333,24 @@ export class Pool {
     const ticket = this.#tickets.get(name);
     if (ticket === undefined || ticket.permit === null) return NONE;
     const { endpoint, state, grant } = ticket.permit;
-    const { role, runId } = ticket.request;
+    const { role, runId, holder = '' } = ticket.request;
     this.#forget(ticket);
     state.released(grant, this.#grants, outcome, nowMs);
     this.#registry.forgetIdle(state);
     const run = this.#runs.get(runId);
     if (outcome.type !== 'unusable' || run === undefined) return this.#drain(nowMs);
-    run.endpoint(endpoint)?.refused(role, outcome.reason, outcome.status, nowMs);
+    run.endpoint(endpoint)?.refused(role, holder, outcome.reason, outcome.status, nowMs);
     return [...this.#rejectImpossible(run, nowMs), ...this.#drain(nowMs)];
   }
 
   #rejected(ticket: string, rejection: Rejection): Decision {
     this.#ended.add(ticket, rejection);
     return rejected(ticket, rejection);
+  }
+
+  #setTimer(ticket: Ticket, atMs: number): void {
+    this.#timers.remove(ticket.timer);
+    ticket.timer = this.#timers.push({ atMs, ticket: ticket.request.ticket });
   }
 
   #forget(ticket: Ticket): void {
@@ -332,17 +366,19 @@ export class Pool {
   }
 
   #rejectImpossible(run: PoolRun, nowMs: number): readonly Decision[] {
-    return ROLES.flatMap((role) => {
-      const rejection = run.impossible(role, nowMs);
-      return rejection === null ? [] : this.#rejectWaiting(run, role, rejection);
-    });
+    const decisions: Decision[] = [];
+    for (let vain = run.firstInVain(nowMs); vain !== null; vain = run.firstInVain(nowMs)) {
+      this.#forget(vain.ticket);
+      decisions.push(this.#rejected(vain.ticket.request.ticket, vain.rejection));
+    }
+    return decisions;
   }
 
-  #rejectWaiting(run: PoolRun, role: Role | null, rejection: Rejection): readonly Decision[] {
+  #cancelWaiting(run: PoolRun): readonly Decision[] {
     const decisions: Decision[] = [];
-    for (let ticket = run.first(role); ticket !== undefined; ticket = run.first(role)) {
+    for (let ticket = run.first(); ticket !== undefined; ticket = run.first()) {
       this.#forget(ticket);
-      decisions.push(this.#rejected(ticket.request.ticket, rejection));
+      decisions.push(this.#rejected(ticket.request.ticket, CANCELLED));
     }
     return decisions;
   }

@@ -9,12 +9,15 @@ export interface Unusable {
   readonly untilMs: number;
 }
 
+/** Every node has its own key, so that one of them is refused says nothing about the others. */
+const KEY_REFUSED: ReadonlySet<number> = new Set([401, 403]);
+const EVERYBODY = '';
 /** A wrong key or model is asked again after this, in case that a person has acted. */
 const UNUSABLE_MS = 300_000;
 
 /**
  * One run's use of an endpoint. Owns what is the run's own: roles, weight, its turn in round robin, and
- * what its key is refused for. Load, limit and health are the endpoint's, over all runs.
+ * what it, or the key of one of its nodes, is refused for. Load, limit and health are the endpoint's, over all runs.
  */
 export class RunEndpoint {
   spec: EndpointSpec;
@@ -23,7 +26,8 @@ export class RunEndpoint {
   share = 0;
   /** Finishes what is in flight and takes no more. */
   isDraining = false;
-  readonly #unusable = new Map<Role, Unusable>();
+  /** By role, and by node or for all of them. */
+  readonly #unusable = new Map<Role, Map<string, Unusable>>();
 
   constructor(spec: EndpointSpec, state: EndpointState) {
     this.spec = spec;
@@ -35,21 +39,25 @@ export class RunEndpoint {
   }
 
   /** Whether a role can hope for it, in time. */
-  mayServe(role: Role, nowMs: number): boolean {
-    return this.spec.roles.includes(role) && this.unusableFor(role, nowMs) === null;
+  mayServe(role: Role, holder: string, nowMs: number): boolean {
+    return this.spec.roles.includes(role) && this.unusableFor(role, holder, nowMs) === null;
   }
 
-  takes(role: Role, nowMs: number): boolean {
-    return !this.isDraining && this.state.hasRoom(nowMs) && this.mayServe(role, nowMs);
+  takes(role: Role, holder: string, nowMs: number): boolean {
+    return !this.isDraining && this.state.hasRoom(nowMs) && this.mayServe(role, holder, nowMs);
   }
 
-  unusableFor(role: Role, nowMs: number): Unusable | null {
-    const unusable = this.#unusable.get(role);
-    return unusable === undefined || nowMs >= unusable.untilMs ? null : unusable;
+  unusableFor(role: Role, holder: string, nowMs: number): Unusable | null {
+    const known = this.#unusable.get(role);
+    const unusable = [known?.get(EVERYBODY), known?.get(holder)];
+    return unusable.find((one) => one !== undefined && nowMs < one.untilMs) ?? null;
   }
 
-  refused(role: Role, reason: string, status: number, nowMs: number): void {
-    this.#unusable.set(role, { reason, status, untilMs: nowMs + UNUSABLE_MS });
+  refused(role: Role, holder: string, reason: string, status: number, nowMs: number): void {
+    const known = this.#unusable.get(role) ?? new Map<string, Unusable>();
+    for (const [name, { untilMs }] of known) if (nowMs >= untilMs) known.delete(name);
+    const whose = KEY_REFUSED.has(status) ? holder : EVERYBODY;
+    this.#unusable.set(role, known.set(whose, { reason, status, untilMs: nowMs + UNUSABLE_MS }));
   }
 
   /**

@@ -109,6 +109,7 @@ function leadRouter(node: ClusterNode, lease: LeaseGrant): Promise<Leadership> {
       epoch: lease.epoch,
       // In contact is not enough: after a standstill the successor may not have been heard of yet.
       inContact: confirmedLease({ membership, store, lease, onLost: () => ended.resolve('lost') }),
+      departed: (name) => membership.departed(name),
       adoptFrom: () =>
         membership
           .members()

@@ -11,9 +11,15 @@ const report = (message: WorkerReport): void => {
   process.send?.(message);
 };
 
+/** What was said last is on its way by then. */
+const FAREWELL_MS = 50;
+
 let worker: Promise<ClusterWorker> | null = null;
 
-process.on('disconnect', () => process.exit(0));
+process.on('disconnect', () => {
+  worker?.then((joined) => joined.leaveAtOnce()).catch(() => undefined);
+  setTimeout(() => process.exit(0), FAREWELL_MS);
+});
 // A signal from the terminal reaches the whole group; the parent decides what becomes of its workers.
 process.on('SIGINT', () => undefined);
 process.on('SIGTERM', () => undefined);
@@ -27,8 +33,7 @@ process.on('message', (orders: WorkerOrders) => {
       () => report({ type: 'joined' }),
       (error: unknown) => {
         report({ type: 'failed', message: messageOf(error) });
-        // The report goes first.
-        setTimeout(() => process.exit(1), 50);
+        setTimeout(() => process.exit(1), FAREWELL_MS);
       },
     );
     return;

@@ -32,6 +32,8 @@ import type { WorkerOrders } from './worker-orders.ts';
 export interface ClusterWorker {
   /** Gives the conversations back and leaves. */
   drain(): Promise<void>;
+  /** Its process ends now: requests end, and the others need not wait to see whether it comes back. */
+  leaveAtOnce(): void;
 }
 
 interface RunInHand {
@@ -114,6 +116,10 @@ class Worker implements ClusterWorker {
       leaderOf: () => membership.leaderOf(ROUTER),
       onLeaderChange: (listener) => membership.onChange(listener),
       inContact: () => membership.inContact(),
+      onTakenForLost: (listener) =>
+        membership.onChange(({ type, member }) => {
+          if (type === 'mistaken') listener(member.card.node);
+        }),
       name: node.name,
       holder,
       clock: systemClock,
@@ -126,6 +132,12 @@ class Worker implements ClusterWorker {
   drain(): Promise<void> {
     this.#draining ??= this.#drainAll();
     return this.#draining;
+  }
+
+  leaveAtOnce(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#router.close();
+    this.#node.membership.leave();
   }
 
   async #drainAll(): Promise<void> {

@@ -85,6 +85,7 @@ function leadRouter({ system, membership, store }: SimNode, lease: LeaseGrant): 
       runs: [],
       epoch: lease.epoch,
       inContact: confirmedLease({ membership, store, lease, onLost: () => ended.resolve('lost') }),
+      departed: (name) => membership.departed(name),
       adoptFrom,
     }),
   );

@@ -43,6 +43,10 @@ export function startWorking(node: SimNode, dialogue: DialogueContext, referee: 
     leaderOf: () => membership.leaderOf(ROUTER),
     onLeaderChange: (listener) => membership.onChange(listener),
     inContact: () => membership.inContact(),
+    onTakenForLost: (listener) =>
+      membership.onChange(({ type, member }) => {
+        if (type === 'mistaken') listener(member.card.node);
+      }),
     name: node.name,
     holder,
     clock,

@@ -44,12 +44,12 @@ function poolOf(options: PoolOptions) {
     ask(
       runId: string,
       ticket: string | null = null,
-      changes: { role?: Role; leaseMs?: number } = {},
+      changes: { role?: Role; leaseMs?: number; holder?: string } = {},
     ): string {
       made += 1;
       const name = ticket ?? `t${made}`;
-      const { role = 'user', leaseMs = 1e6 } = changes;
-      const request = { ticket: name, runId, role, conversation: 'c', priority: 0, avoid: null };
+      const { role = 'user', leaseMs = 1e6, holder = '' } = changes;
+      const request = { ticket: name, runId, role, conversation: 'c', priority: 0, avoid: null, holder };
       note(pool.acquire({ ...request, deadlineAtMs: 1e6, leaseMs }, 0));
       return name;
     },
@@ -86,6 +86,29 @@ describe('one server, several runs', () => {
     it.release(b, { type: 'rate_limited', retryAfterMs: 1_000 });
     expect(it.where(it.ask('B'))).toBeNull();
     expect(it.figures()).toMatchObject([{ state: 'paused' }]);
+  });
+
+  test('a key that is refused is that of one node; a model that is not there is nobody’s', () => {
+    const it = poolOf({ runs: [run('A', at('gpu', { maxInFlight: 2 }))] });
+    const [bad, good] = [it.ask('A', null, { holder: 'bad' }), it.ask('A', null, { holder: 'good' })];
+    const waiting = ['bad', 'good'].map((holder) => it.ask('A', null, { holder }));
+    it.release(bad, { type: 'unusable', reason: 'HTTP 401', status: 401 });
+    expect(waiting.map((ticket) => it.decision(ticket)?.type)).toEqual(['rejected', 'granted']);
+    expect(it.decision(it.ask('A', null, { holder: 'bad' }))).toMatchObject({ rejection: { status: 401 } });
+    it.release(good, { type: 'unusable', reason: 'HTTP 404', status: 404 });
+    expect(it.decision(it.ask('A', null, { holder: 'good' }))).toMatchObject({ rejection: { status: 404 } });
+  });
+
+  test('whoever waits for the one endpoint that takes its key keeps nobody else waiting', () => {
+    const it = poolOf({
+      runs: [run('A', at('x', { maxInFlight: 1 }), at('y', { maxInFlight: 1 }))],
+    });
+    const [first, second] = [it.ask('A', null, { holder: 'bad' }), it.ask('A', null, { holder: 'good' })];
+    it.release(first, { type: 'unusable', reason: 'HTTP 403', status: 403 });
+    const [bad, good] = [it.ask('A', null, { holder: 'bad' }), it.ask('A', null, { holder: 'good' })];
+    expect([it.where(bad), it.where(good)]).toEqual([null, 'x']);
+    it.release(second);
+    expect(it.where(bad)).toBe('y');
   });
 
   test('runs take turns, however many requests each has waiting, and nobody starves', () => {
@@ -179,6 +202,31 @@ describe('messages that come late or twice', () => {
     expect(it.figures()).toMatchObject([{ inFlight: 0, waiting: 0 }]);
   });
 
+  test('I7 a permit whose holder is out of sight is another’s later, or the holder’s again if it is back in time', () => {
+    const it = poolOf({ runs: [run('A', at('gpu', { maxInFlight: 2 }))] });
+    for (const ticket of ['back', 'gone']) it.ask('A', ticket);
+    const waiting = [it.ask('A'), it.ask('A')] as const;
+    for (const ticket of ['back', 'gone']) expect(it.pool.doubt(ticket, 5_000, 1_000)).toEqual([]);
+    expect(it.pool.doubt(waiting[1], 5_000, 1_000)).toMatchObject([{ ticket: waiting[1], type: 'rejected' }]);
+    const back: HeldPermit = {
+      ticket: 'back',
+      runId: 'A',
+      endpoint: 'gpu',
+      identity: 'gpu',
+      role: 'user',
+      leaseMs: 50_000,
+    };
+    it.pool.adopt(back, 'n', 3_000);
+    expect(it.pool.tick(4_999)).toEqual([]);
+    expect(it.pool.tick(5_000)).toMatchObject([{ ticket: waiting[0], type: 'granted' }]);
+    // Better counted than not, should it be used after all.
+    it.pool.adopt({ ...back, ticket: 'gone' }, 'n', 6_000);
+    expect(it.pool.stats(6_000)).toMatchObject([{ inFlight: 3 }]);
+    expect(it.pool.tick(52_999)).toEqual([]);
+    it.pool.tick(53_000);
+    expect(it.pool.stats(53_000)).toMatchObject([{ inFlight: 2 }]);
+  });
+
   test('a permit is adopted once, comes back once, and not after it has come back', () => {
     const it = poolOf({});
     const held = (ticket: string): HeldPermit => ({
@@ -189,10 +237,10 @@ describe('messages that come late or twice', () => {
       role: 'user',
       leaseMs: 1_000,
     });
-    it.pool.adopt(held('x'), 0);
-    it.pool.adopt(held('x'), 0);
+    it.pool.adopt(held('x'), 'n', 0);
+    it.pool.adopt(held('x'), 'n', 0);
     it.release('y');
-    it.pool.adopt(held('y'), 0);
+    it.pool.adopt(held('y'), 'n', 0);
     expect(it.figures()).toMatchObject([{ inFlight: 1 }]);
     // Known before its run is: the run's limits come with it.
     it.note(it.pool.register(run('A', at('gpu', { maxInFlight: 2 })), 0));
