@@ -119,7 +119,7 @@ test(`the same bytes while something is killed or frozen every ${EVERY_MS / 1000
     },
     say,
   });
-  const end = await endOf(() => follower).finally(() => nemesis.stop());
+  const end = await endOf(() => follower).finally(async () => await nemesis.stop());
   expect(end.code, end.stderr).toBe(0);
   const seconds = (Date.now() - startedAtMs) / 1000;
   const judged = await judge(lab, nemesis.disruptions);

@@ -20,6 +20,7 @@ import { type CliProject, type Finished, makeProject, type Running, startCli } f
 import { childrenOf, isRunning, killProcessesOf, processesOf, signal } from './cluster-processes.ts';
 import { startTestPostgres, type TestPostgres } from './cluster-postgres.ts';
 import { startTestNats, type TestNats } from './nats-server.ts';
+import { startProcess } from './processes.ts';
 
 export interface LabAgent {
   /** In the cluster; another one in every process. */
@@ -85,6 +86,8 @@ export async function startLab({ rehearsal: given = {}, config }: LabOptions): P
   undo.defer(() => removeNats(nats));
   const postgres = await startTestPostgres(join(folder, 'database'));
   undo.defer(() => postgres.kill());
+  const guardian = startProcess('cluster-guardian.ts', [folder, nats.folder]);
+  undo.defer(() => guardian.kill());
   const environment = {
     DLGFORGE_CLUSTER_DIR: join(folder, 'clusters'),
     DLGFORGE_NATS_URL: nats.url,
@@ -140,7 +143,10 @@ export async function startLab({ rehearsal: given = {}, config }: LabOptions): P
       return agents.find((agent) => agent.isRunning && agent.node === node) ?? null;
     },
     deleteQueue: () => rm(join(nats.folder, 'streams'), { recursive: true, force: true }),
-    leftOvers: () => processesOf(folder).filter((pid) => pid !== postgres.pid),
+    leftOvers: () => {
+      const own = [postgres.pid, guardian.child.pid];
+      return processesOf(folder).filter((pid) => !own.includes(pid));
+    },
     async [Symbol.asyncDispose]() {
       await stack.disposeAsync();
     },
@@ -153,7 +159,7 @@ async function removeNats(nats: TestNats): Promise<void> {
 }
 
 function killAll(agents: readonly LabAgent[], children: readonly ChildProcess[]): void {
-  for (const { pid, workers } of agents) for (const each of [...workers(), pid]) signal(each, 'SIGKILL');
+  for (const agent of agents) for (const each of [...agent.workers(), agent.pid]) signal(each, 'SIGKILL');
   for (const child of children) child.kill('SIGKILL');
 }
 

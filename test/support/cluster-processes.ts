@@ -24,6 +24,8 @@ export const descendantsOf = (pid: number): number[] =>
 
 /** True when it was there. */
 export function signal(pid: number, name: NodeJS.Signals): boolean {
+  // 0 and below mean whole groups of processes.
+  if (pid < 2) throw new Error(`${pid} is no process to be sent ${name}`);
   try {
     process.kill(pid, name);
     return true;

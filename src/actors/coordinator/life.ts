@@ -62,6 +62,8 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
   const finished = new Set<string>();
   let phase: Phase = { type: 'running' };
   let isWarm = false;
+  /** What was opened before may be in the queue as being in the hands of somebody who died with the last life. */
+  let isTakenOver = life.persistence.epoch > 1;
   let committing: Rank | null = null;
   let isAsking = false;
   let statusWrites = 0;
@@ -87,10 +89,13 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
   const admit = (): void => {
     if (phase.type !== 'running' || !isWarm) return;
     for (let rank = schedule.admit(); rank !== null; rank = schedule.admit()) {
-      children.tellWave(rank, { type: 'OpenConversation', rank, isHeld: crew.isHeld(rank) });
+      const isHeld = crew.isHeld(rank);
+      if (isTakenOver && !isHeld) children.tellWave(rank, { type: 'RepublishConversation', rank });
+      else children.tellWave(rank, { type: 'OpenConversation', rank, isHeld });
       // One that outlived a life of this actor may have handed over before it was admitted again.
       if (finished.has(rankName(rank))) schedule.setFinished(rank, true);
     }
+    isTakenOver = false;
   };
 
   const commitNext = (): void => {

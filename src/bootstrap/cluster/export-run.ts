@@ -1,4 +1,5 @@
 /** `dlgforge export <run-id>`: the files of a run of a cluster, made on any machine from the store alone. */
+import { dirname } from 'node:path';
 import type { Environment } from '../../config/environment.ts';
 import { exportRun } from '../../export/run-export.ts';
 import { runId } from '../../kernel/ids.ts';
@@ -23,7 +24,8 @@ export async function exportRunFrom(
     const config = configOf(record);
     const conversations = await exportRun({
       outputDir,
-      projectRoot: outputDir,
+      // As in a project, whose output folder lies in its root: the same bytes there and here.
+      projectRoot: dirname(outputDir),
       columns: config.saving.output_columns,
       journalAnswers: answersOf(store),
       datasetId: record.datasetId,

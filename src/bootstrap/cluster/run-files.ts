@@ -1,5 +1,6 @@
 /** The files of a cluster run, written to any folder of this machine from the store alone. */
 import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { openProjection } from '../../export/projection.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 import { silentLogger } from '../../kernel/logger.ts';
@@ -39,7 +40,8 @@ export async function openRunFiles(options: RunFilesOptions): Promise<RunFiles> 
   const config = configOf(run);
   const projection = await openProjection({
     outputDir,
-    projectRoot: outputDir,
+    // As in a project, whose output folder lies in its root: the same bytes there and here.
+    projectRoot: dirname(outputDir),
     columns: config.saving.output_columns,
     journalAnswers: answersOf(store),
     datasetId: run.datasetId,
