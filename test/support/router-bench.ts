@@ -36,7 +36,7 @@ export interface RouterNode {
   readonly membership: JoinedMembership;
   /** The permits of a run. Only on workers. */
   readonly permits: (runId: string) => EndpointRouter;
-  readonly calls: (runId: string) => ModelCalls;
+  readonly calls: (runId: string, patienceMs?: number) => ModelCalls;
   /** Of its router. */
   epoch: number | null;
   router: ActorRef<never> | null;
@@ -215,12 +215,12 @@ export class RouterBench {
     this.#end.signal.addEventListener('abort', () => client.close());
     return {
       permits: (runId) => client.forRun(runId),
-      calls: (runId) =>
+      calls: (runId, patienceMs = 3_600_000) =>
         createModelCalls({
           router: client.forRun(runId),
           port: this.server.port(name, runId, clock),
           clock,
-          patienceMs: 3_600_000,
+          patienceMs,
           logger: silentLogger,
           random: () => 0.5,
         }),
@@ -302,8 +302,8 @@ export class RouterBench {
   }
 
   /** Calls of a run on a node, `side` of them side by side, until the end of the bench. */
-  work(node: RouterNode, runId: string, side: number): void {
-    const calls = node.calls(runId);
+  work(node: RouterNode, runId: string, side: number, patienceMs?: number): void {
+    const calls = node.calls(runId, patienceMs);
     const { signal } = this.#end;
     const loop = async (lane: number): Promise<void> => {
       const request = { role: 'user', messages: [], tools: [], output: { name: 'o', schema: {} } } as const;

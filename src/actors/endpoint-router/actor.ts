@@ -100,6 +100,7 @@ export function createRouterClient(options: RouterClientOptions): EndpointRouter
         router,
         (replyTo: ReplyTo<readonly EndpointStats[]>): RouterMessage => ({ type: 'GetStats', runId, replyTo }),
       ),
+    awayMs: () => 0,
     close: () => undefined,
   };
 }

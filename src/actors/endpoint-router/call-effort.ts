@@ -1,14 +1,20 @@
 import type { Role } from '../../dialogue/chat.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 
+/** A point in time, and how long no router could be asked until then. */
+export interface Moment {
+  readonly atMs: number;
+  readonly awayMs: number;
+}
+
 /** What one call has been through. */
 export interface Effort {
-  readonly startedAtMs: number;
+  readonly started: Moment;
   /** Attempts that count against `max_retries`: all that may succeed later but rate limits. */
   failures: number;
   rateLimits: number;
   retries: number;
-  firstFailureAtMs: number | null;
+  firstFailure: Moment | null;
   lastReason: string;
   avoid: string | null;
   /** True once the wait was prolonged for a pause that an endpoint had asked for. */
@@ -18,12 +24,12 @@ export interface Effort {
 const BACKOFF_MIN_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
 
-export const startEffort = (startedAtMs: number): Effort => ({
-  startedAtMs,
+export const startEffort = (started: Moment): Effort => ({
+  started,
   failures: 0,
   rateLimits: 0,
   retries: 0,
-  firstFailureAtMs: null,
+  firstFailure: null,
   lastReason: '',
   avoid: null,
   prolonged: false,

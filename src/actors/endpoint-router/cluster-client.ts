@@ -101,6 +101,7 @@ class Client implements ClusterRouterClient {
       use: (ticket, signal) => this.#held.use(ticket, signal),
       release: (ticket, outcome) => this.#release(ticket, outcome),
       stats: () => this.#stats(runId),
+      awayMs: () => this.#link.awayMs,
       close: () => undefined,
     };
   }
@@ -207,6 +208,7 @@ class Client implements ClusterRouterClient {
 
   #reportAgain(): void {
     this.#cancelReport = this.#options.clock.schedule(REPORT_MS, () => {
+      this.#link.look();
       const leader = this.#link.findLeader();
       if (leader !== null) void this.#report(leader);
       this.#reportAgain();

@@ -4,7 +4,14 @@ import { DlgforgeError, unreachable } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { AttemptOutcome, ModelPort } from '../../ports/model.ts';
 import { CallCounters, type CallStats } from './call-stats.ts';
-import { backoffMs, type Effort, patienceError, startEffort, unusableError } from './call-effort.ts';
+import {
+  backoffMs,
+  type Effort,
+  type Moment,
+  patienceError,
+  startEffort,
+  unusableError,
+} from './call-effort.ts';
 import type { EndpointStats, PermitOutcome } from './endpoint-state.ts';
 import { acquireCancelled, type EndpointRouter, type PermitReply, type RouterRejection } from './router.ts';
 
@@ -42,7 +49,10 @@ export interface ModelCallsOptions {
   readonly router: EndpointRouter;
   readonly port: ModelPort;
   readonly clock: Clock;
-  /** How long a role may go without any answer before the run stops. */
+  /**
+   * How long a role may go without any answer before the run stops. While no router can be asked it stands
+   * still, for half an hour at most.
+   */
   readonly patienceMs: number;
   readonly logger: Logger;
   /** Uniform in [0, 1); spreads retries, never decides content. @default Math.random */
@@ -51,6 +61,8 @@ export interface ModelCallsOptions {
 
 /** What a permit may outlast the attempt's own time-out, before its holder counts as dead. */
 const LEASE_MARGIN_MS = 30_000;
+/** The endpoints are not to blame while no router can be asked; for this long at most they are given more time. */
+const AWAY_MAX_MS = 1_800_000;
 /** After the end of a pause that is longer than the patience, one attempt gets this much time. */
 const PROLONGATION_MS = 60_000;
 
@@ -61,14 +73,14 @@ export function createModelCalls(options: ModelCallsOptions): ModelCalls {
 class Calls implements ModelCalls {
   readonly #options: ModelCallsOptions;
   readonly #counters = new CallCounters();
-  readonly #lastAnswerAtMs = new Map<Role, number>();
+  readonly #lastAnswer = new Map<Role, Moment>();
 
   constructor(options: ModelCallsOptions) {
     this.#options = options;
   }
 
   async call(request: ModelRequest, options: CallOptions): Promise<CallResult> {
-    const effort = startEffort(this.#options.clock.now());
+    const effort = startEffort(this.#moment());
     for (;;) {
       const reply = await this.#acquire(request.role, effort, options);
       const result =
@@ -163,13 +175,13 @@ class Calls implements ModelCalls {
     effort: Effort,
     signal: AbortSignal,
   ): Promise<CallResult | null> {
-    const { clock, port } = this.#options;
+    const { port } = this.#options;
     effort.avoid = endpoint;
     effort.lastReason = `${endpoint}: ${outcome.reason}`;
     if (outcome.rateLimited) effort.rateLimits += 1;
     else {
       effort.failures += 1;
-      effort.firstFailureAtMs ??= clock.now();
+      effort.firstFailure ??= this.#moment();
       const limit = port.maxRetries(role);
       if (limit !== null && effort.failures > limit)
         return this.#refuse(`gave up after ${effort.failures} attempts: ${effort.lastReason}`);
@@ -247,14 +259,26 @@ class Calls implements ModelCalls {
     const nowMs = clock.now();
     if (nowMs >= this.#patienceEndsAtMs(role, effort))
       throw patienceError(role, patienceMs, effort.lastReason);
-    if (effort.firstFailureAtMs === null || nowMs < effort.firstFailureAtMs + patienceMs) return null;
+    if (effort.firstFailure === null || nowMs < this.#patienceAfter(effort.firstFailure)) return null;
     return this.#refuse(
       `gave up after ${effort.failures} failed attempts while other requests were answered: ${effort.lastReason}`,
     );
   }
 
   #patienceEndsAtMs(role: Role, effort: Effort): number {
-    return Math.max(effort.startedAtMs, this.#lastAnswerAtMs.get(role) ?? 0) + this.#options.patienceMs;
+    const answer = this.#lastAnswer.get(role);
+    const isLater = answer !== undefined && answer.atMs > effort.started.atMs;
+    return this.#patienceAfter(isLater ? answer : effort.started);
+  }
+
+  #patienceAfter({ atMs, awayMs }: Moment): number {
+    const { router, patienceMs } = this.#options;
+    return atMs + patienceMs + Math.min(AWAY_MAX_MS, router.awayMs() - awayMs);
+  }
+
+  #moment(): Moment {
+    const { clock, router } = this.#options;
+    return { atMs: clock.now(), awayMs: router.awayMs() };
   }
 
   #backoffMs(effort: Effort): number {
@@ -272,7 +296,7 @@ class Calls implements ModelCalls {
   }
 
   #sawAnswer(role: Role): void {
-    this.#lastAnswerAtMs.set(role, this.#options.clock.now());
+    this.#lastAnswer.set(role, this.#moment());
   }
 
   #refuse(reason: string): CallResult {

@@ -43,6 +43,9 @@ export class RouterLink {
   readonly #unsent = new Set<Unacknowledged>();
   readonly #stopListening: () => void;
   #epoch = -1;
+  #isAway = false;
+  #lookedAtMs = 0;
+  #awayMs = 0;
   #cancelBeat: (() => void) | null = null;
   #isClosed = false;
 
@@ -56,6 +59,20 @@ export class RouterLink {
   /** The highest epoch heard of. */
   get epoch(): number {
     return this.#epoch;
+  }
+
+  /** How long altogether no router could be asked: there was none, or this node was out of contact. */
+  get awayMs(): number {
+    this.look();
+    return this.#awayMs;
+  }
+
+  /** Measures; to be called every few seconds at least. */
+  look(): void {
+    const nowMs = this.#options.clock.now();
+    if (this.#isAway) this.#awayMs += Math.max(0, nowMs - this.#lookedAtMs);
+    this.#lookedAtMs = nowMs;
+    this.#isAway = this.findLeader() === null || !this.#options.inContact();
   }
 
   /** Who leads now; listeners hear of a new one before the caller does. */
@@ -166,6 +183,7 @@ export class RouterLink {
   }
 
   #beat(): void {
+    this.look();
     const unsent = [...this.#unsent];
     for (const message of unsent) this.#send(message);
     for (const listener of this.#beatListeners) listener();

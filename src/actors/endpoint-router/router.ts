@@ -32,6 +32,8 @@ export interface EndpointRouter {
   /** Every granted permit is released once. Never throws, never waits. */
   release(ticket: string, outcome: PermitOutcome): void;
   stats(): Promise<readonly EndpointStats[]>;
+  /** How long altogether the router was away, or this node was; rises only. */
+  awayMs(): number;
   /** Ends timers; waiting requests are rejected as cancelled. */
   close(): void;
 }
@@ -117,6 +119,7 @@ export function createLocalRouter(pool: Pool, clock: Clock, runId: string): Endp
     use: (_ticket, signal) => signal,
     release: (ticket, outcome) => at((nowMs) => pool.release(ticket, outcome, nowMs)),
     stats: async () => pool.stats(clock.now(), runId),
+    awayMs: () => 0,
     close() {
       for (const ticket of waiting.keys()) at((nowMs) => pool.cancel(ticket, nowMs));
       alarm.stop();

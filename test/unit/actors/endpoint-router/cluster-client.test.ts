@@ -260,6 +260,25 @@ describe('without contact', () => {
     await bench.close();
   });
 
+  test('the patience with the endpoints stands still, and is not endless', async () => {
+    const { bench, nodes } = await cluster();
+    const [first] = nodes as [RouterNode];
+    bench.transport.cutOff(first.name);
+    bench.work(first, 'A', 5, 30_000);
+    await bench.pass(900_000);
+    expect(bench.failures).toEqual([]);
+    bench.transport.restore(first.name);
+    await bench.pass(20_000);
+    expect(bench.server.answered.get('A')).toBeGreaterThan(0);
+    bench.transport.cutOff(first.name);
+    await bench.pass(1_900_000);
+    expect(bench.failures[0]).toMatchObject({
+      code: 'endpoint',
+      message: expect.stringContaining('the endpoint router does not answer') as string,
+    });
+    await bench.close();
+  });
+
   test('a short cut ends nothing', async () => {
     const { bench, nodes } = await cluster({ latencyMaxMs: 20_000 });
     bench.work(nodes[0] as RouterNode, 'A', 5);
