@@ -1,6 +1,7 @@
 /** `cluster start`, `up` and `down` as a person calls them: real nodes, a real NATS server and a real Postgres. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +9,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readAddress } from '../../src/bootstrap/cluster/address-file.ts';
 import { runningNode } from '../../src/bootstrap/cluster/node-file.ts';
 import { isPidAlive } from '../../src/store/process-identity.ts';
-import { type Finished, LAUNCHER, ROOT } from '../support/cli-project.ts';
+import { type Finished, LAUNCHER, ROOT, startCli } from '../support/cli-project.ts';
+import { processesOf } from '../support/cluster-processes.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -16,6 +18,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   const { stderr } = await dlgforge('cluster stop --all');
+  await expect.poll(() => processesOf(folder), { timeout: 20_000, message: 'nothing is left' }).toEqual([]);
   await rm(folder, { recursive: true });
   expect(stderr).not.toContain('mistake in dlgforge');
 });
@@ -37,6 +40,8 @@ async function shell(line: string): Promise<Finished> {
   const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
   return { code, signal, stdout, stderr };
 }
+const nameOf = (pid: number): string => readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+
 const dlgforge = (words: string): Promise<Finished> => shell(`dlgforge ${words}`);
 
 async function agents(): Promise<string[]> {
@@ -45,6 +50,10 @@ async function agents(): Promise<string[]> {
   const { nodes } = JSON.parse(stdout) as { nodes: { node: string; kind: string }[] };
   return nodes.filter(({ kind }) => kind === 'agent').map(({ node }) => node);
 }
+
+const serverNote = (): string => join(home(), 'dlgforge', 'nats', 'server.json');
+const serverPid = async (): Promise<number> =>
+  (JSON.parse(await readFile(serverNote(), 'utf8')) as { pid: number }).pid;
 
 describe('the first node', () => {
   test('prints the line with which others join; both of its forms work as printed', async () => {
@@ -84,12 +93,85 @@ describe('the first node', () => {
   });
 });
 
+test('two heads at once: one cluster, and the other is told of it', async () => {
+  const both = await Promise.all([dlgforge('cluster start --head'), dlgforge('cluster start --head')]);
+  const [first, second] = both.toSorted((a, b) => (a.code ?? 9) - (b.code ?? 9));
+  expect([first?.code, second?.code]).toEqual([0, 1]);
+  expect(second?.stderr).toContain('has a head already');
+  expect(await agents()).toHaveLength(1);
+  const servers = processesOf(folder).filter((pid) => nameOf(pid) === 'nats-server');
+  expect(servers).toEqual([await serverPid()]);
+});
+
+test('what a head that was killed has left is stopped, and forgotten', async () => {
+  expect((await dlgforge('cluster start --head --state-dir head')).code).toBe(0);
+  process.kill((await runningNode(join(folder, 'head')))?.pid ?? 0, 'SIGKILL');
+  const stopped = await dlgforge('cluster stop --all');
+  expect(stopped.code, stopped.stderr).toBe(0);
+  expect(stopped.stderr).toContain('Stopped the servers that a head had left');
+  expect(await readAddress(home(), 'dlgforge')).toBeNull();
+  await expect.poll(() => processesOf(folder), { timeout: 10_000 }).toEqual([]);
+  const again = await dlgforge('cluster stop --all');
+  expect(again.code).toBe(1);
+});
+
+describe('a start that does not come to its end leaves nothing', () => {
+  test.each(['SIGINT', 'SIGTERM', 'SIGKILL'] as const)('the command ends by %s', async (signal) => {
+    const starting = startCli(['cluster', 'start', '--head'], folder, {
+      HOME: folder,
+      DLGFORGE_CLUSTER_DIR: home(),
+    });
+    await starting.shown('starting the embedded database');
+    starting.child.kill(signal);
+    const { code, stderr } = await starting.finished;
+    if (signal !== 'SIGKILL') {
+      expect(code).toBe(130);
+      expect(stderr).toContain('nothing of it is left');
+      expect(processesOf(folder)).toEqual([]);
+    }
+    await expect.poll(() => processesOf(folder), { timeout: 20_000 }).toEqual([]);
+    expect(await readAddress(home(), 'dlgforge')).toBeNull();
+  });
+});
+
+test('the exit code says what was wrong, also from the background', async () => {
+  const { code, stderr } = await dlgforge('cluster start --head --labels wrong');
+  expect(code).toBe(2);
+  expect(stderr).toContain('write labels as key=value');
+});
+
+test('--address auto is the cluster of this machine, whatever a variable says; --block --json prints JSON', async () => {
+  const head = startCli(['cluster', 'start', '--head', '--block', '--json'], folder, {
+    HOME: folder,
+    DLGFORGE_CLUSTER_DIR: home(),
+  });
+  await head.shown('"metricsPort"');
+  const joined = await shell(
+    'DLGFORGE_NATS_URL=nats://127.0.0.1:9 dlgforge cluster start --address auto --json',
+  );
+  expect(joined.code, joined.stderr).toBe(0);
+  expect(await agents()).toHaveLength(2);
+  expect(
+    existsSync(
+      join(
+        home(),
+        'dlgforge',
+        'nodes',
+        (JSON.parse(joined.stdout) as { node: string }).node,
+        'logs',
+        'node.log',
+      ),
+    ),
+  ).toBe(true);
+  expect((await dlgforge('cluster stop --all')).code).toBe(0);
+  const { stdout, code } = await head.finished;
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ pid: head.child.pid, metricsPort: null });
+});
+
 test('a node in the background lives on while its NATS server is away, and goes on when it is back', async () => {
   expect((await dlgforge('cluster start --head --state-dir head')).code).toBe(0);
   const node = await runningNode(join(folder, 'head'));
-  const server = join(home(), 'dlgforge', 'nats', 'server.json');
-  const serverPid = async (): Promise<number> =>
-    (JSON.parse(await readFile(server, 'utf8')) as { pid: number }).pid;
   const before = await serverPid();
   process.kill(before, 'SIGKILL');
   await expect.poll(serverPid, { timeout: 20_000 }).not.toBe(before);

@@ -6,7 +6,7 @@ import type { Membership, NodeCard } from '../../ports/membership.ts';
 import type { Door } from './head-door.ts';
 
 export interface IdleOptions {
-  readonly membership: Membership;
+  readonly membership: Pick<Membership, 'node' | 'members' | 'inContact'>;
   readonly isBusy: () => boolean;
   /** Null: nobody finds it by a file. */
   readonly door: Door | null;

@@ -73,7 +73,7 @@ export interface Services {
   /** For the terminal, never for a log: how other machines, or other terminals of this one, join. */
   readonly joinLines: readonly string[];
   /** What the NATS server that was started here greets with now; null for the user's own. */
-  natsServerId(): string | null;
+  readonly natsServerId: () => string | null;
   /** What listens beyond this machine, and behind what; empty for a cluster of this machine. */
   readonly opened: readonly string[];
   /** Stops what was started here, in the reverse order, all of it even if one fails. Idempotent. */
@@ -149,7 +149,7 @@ export async function stopLeftServices(
 interface Nats {
   readonly url: string;
   readonly token: string | null;
-  serverId(): string | null;
+  readonly serverId: () => string | null;
   readonly opened: string | null;
 }
 

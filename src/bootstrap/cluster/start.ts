@@ -24,7 +24,7 @@ import {
 import { type HeadDoor, headDoor } from './head-door.ts';
 import { freshNodeName, type StoreLimits } from './join.ts';
 import { keepNewest } from './keep-newest.ts';
-import { startNode } from './node.ts';
+import { type RunningNode, startNode } from './node.ts';
 import { removeNodeFile, runningNode, writeNodeFile } from './node-file.ts';
 import type { Services } from './services.ts';
 
@@ -171,8 +171,13 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
   signal.throwIfAborted();
   onStatus(null);
   const stack = undo.move();
-  const ended = running.ended.finally(() => stack.disposeAsync());
+  const ended = untilNothingIsLeft(running, stack);
   ended.catch(() => undefined);
+  /** What fails on the way is told by `ended`. */
+  const endBy = async (leaving: Promise<void>): Promise<void> => {
+    await leaving.catch(() => undefined);
+    await ended;
+  };
   return {
     name,
     namespace,
@@ -180,11 +185,19 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
     joinLines: services?.joinLines ?? [],
     opened: services?.opened ?? [],
     metricsPort: served?.port ?? null,
-    drain: () => running.drain().finally(() => ended),
-    stop: () => running.stop().finally(() => ended),
+    drain: () => endBy(running.drain()),
+    stop: () => endBy(running.stop()),
     unwanted: () => running.unwanted(),
     ended,
   };
+}
+
+async function untilNothingIsLeft(running: RunningNode, stack: AsyncDisposableStack): Promise<void> {
+  try {
+    await running.ended;
+  } finally {
+    await stack.disposeAsync();
+  }
 }
 
 /** What comes too late is undone by itself. */
