@@ -22,12 +22,13 @@ if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count)) {
   process.exit(2);
 }
 
-const total = { calls: 0, faults: 0, simulatedMs: 0, wasted: 0 };
+const total = { calls: 0, faults: 0, simulatedMs: 0, again: 0, recoveryMaxMs: 0 };
 let failed = 0;
 for (let seed = first; seed < first + count; seed += 1) {
   const verdict = await simulate({ seed, keepTrace: values.trace });
   total.calls += verdict.counts.calls;
-  total.wasted += verdict.counts.paidAgainByReplaced;
+  total.again += verdict.counts.paidAgainByReplaced;
+  total.recoveryMaxMs = Math.max(total.recoveryMaxMs, verdict.recoveryMs);
   total.simulatedMs += verdict.simulatedMs;
   for (const times of verdict.faults.values()) total.faults += times;
   if (values.trace) process.stdout.write(`${verdict.trace.join('\n')}\n`);
@@ -40,7 +41,7 @@ for (let seed = first; seed < first + count; seed += 1) {
 }
 const minutes = Math.round(total.simulatedMs / 60_000);
 process.stdout.write(
-  `${failed} broken; ${minutes} simulated minutes, ${total.faults} faults, ${total.calls} calls, ${total.wasted} of them paid again by a process that had been replaced\n`,
+  `${failed} broken; ${minutes} simulated minutes, ${total.faults} faults, ${total.calls} calls, ${total.again} of them paid again by a process that had been replaced; at most ${Math.round(total.recoveryMaxMs / 1_000)} s to the end when all was well\n`,
 );
 process.exitCode = failed > 0 ? 1 : 0;
 

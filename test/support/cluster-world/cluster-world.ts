@@ -44,7 +44,7 @@ export interface WorldOptions {
   readonly judgesOpenCalls: boolean;
   readonly latencyMs: readonly [min: number, max: number];
   readonly troubleRate: number;
-  readonly storeFaults: Omit<StoreFaults, 'isAway'>;
+  readonly storeFaults: Pick<StoreFaults, 'lossRate' | 'surfaceRate'>;
   readonly keepTrace: boolean;
   readonly flaws?: Flaws;
 }
@@ -86,14 +86,14 @@ export class ClusterWorld {
     const { seed, maxInFlight, latencyMs, troubleRate } = options;
     const { clock } = this;
     this.#options = options;
-    this.#dice = new Dice(seed);
+    this.#dice = new Dice(`${seed} world`);
     this.trace = new Trace(clock, options.keepTrace);
     this.referee = new Referee(this.trace, options.judgesOpenCalls ? maxInFlight : Number.POSITIVE_INFINITY);
     this.transport = createMemoryTransport({ clock, seed, delayMs: NETWORK_DELAY_MS, detectLossMs: null });
     this.queue = new QueueServer(clock, this.#dice.apart('queue'), this.trace);
     const dice = this.#dice.apart('model');
     this.model = new ModelServer({ clock, dice, referee: this.referee, maxInFlight, latencyMs, troubleRate });
-    this.storeFaults = { ...options.storeFaults, isAway: false };
+    this.storeFaults = { ...options.storeFaults, isAway: false, surfaced: 0 };
     this.#store = options.flaws?.store?.(this.truth) ?? this.truth;
   }
 

@@ -14,6 +14,7 @@ import { Body } from './body.ts';
 import { ClusterWorld, type Flaws } from './cluster-world.ts';
 import { Dice } from './dice.ts';
 import { FaultSchedule } from './fault-schedule.ts';
+import { Faults } from './faults.ts';
 import { ModelServer } from './model-server.ts';
 import { Referee, type RefereeCounts } from './referee.ts';
 import { Trace } from './trace.ts';
@@ -31,6 +32,8 @@ export interface Verdict {
   /** Equal for equal seeds. */
   readonly digest: string;
   readonly simulatedMs: number;
+  /** From when everything was well again to the end of the run. */
+  readonly recoveryMs: number;
   readonly counts: RefereeCounts;
   readonly faults: ReadonlyMap<string, number>;
   readonly trace: readonly string[];
@@ -47,6 +50,8 @@ const SETTINGS = {
  * is then open beside them, because nobody can close it. So I7 holds for calls that take less than that.
  */
 const LATENCY_MAX_MS = 4_500;
+/** Agents and workers; more make a simulation slow. */
+const PROCESSES_MAX = 7;
 /** Of simulated time, after everything is well again. */
 const RECOVERS_WITHIN_MS = 120_000;
 
@@ -69,11 +74,12 @@ export async function simulate({ seed, keepTrace = false, flaws }: SimulateOptio
   const isCalm = dice.falls(0.15);
   const splits = !isCalm && dice.falls(0.25);
   const isSlow = dice.falls(0.3);
+  const maxInFlight = isSlow ? dice.between(3, 6) : dice.between(1, 4);
   const world = new ClusterWorld({
     seed: `cluster ${seed}`,
     dialogue: DIALOGUE,
     parts: PARTS,
-    maxInFlight: isSlow ? dice.between(3, 6) : dice.between(1, 4),
+    maxInFlight,
     judgesOpenCalls: !splits,
     latencyMs: isSlow ? [dice.between(500, 2_500), LATENCY_MAX_MS] : [50, dice.between(500, 4_000)],
     troubleRate: dice.falls(0.5) ? 0 : 0.05,
@@ -85,26 +91,29 @@ export async function simulate({ seed, keepTrace = false, flaws }: SimulateOptio
     keepTrace,
     ...(flaws === undefined ? {} : { flaws }),
   });
-  const faults = new FaultSchedule({
+  const faultDice = dice.apart('faults');
+  const schedule = new FaultSchedule({
     world,
-    dice: dice.apart('faults'),
+    dice: faultDice,
+    faults: new Faults({ world, dice: faultDice, processesMax: PROCESSES_MAX, splits, isCalm }),
     quietMs: dice.between(500, 5_000),
-    pauseMs: [100, dice.between(1_000, 6_000)],
+    pauseMs: [100, dice.between(500, 6_000)],
     badTimeMs,
-    processesMax: 7,
-    splits,
-    isCalm,
   });
   await world.submit();
   for (let nodes = dice.between(2, 3); nodes > 0; nodes -= 1) world.startWorker(world.startAgent());
-  faults.start();
+  schedule.start();
   const { referee, trace } = world;
   const isOver = (): boolean => !ON.has(referee.status) || referee.violations.length > 0;
   try {
     await world.clock.runUntil(isOver, { limitMs: badTimeMs + RECOVERS_WITHIN_MS });
     if (referee.violations.length === 0) await expectWhole(world, expected);
-    if (isCalm && referee.wasted > 0)
-      referee.broken('waste', `${referee.wasted} answers are in no journal, and nobody was disturbed`);
+    const wastedMax = schedule.harshCount * maxInFlight + world.storeFaults.surfaced;
+    if (referee.wasted > wastedMax)
+      referee.broken(
+        'waste',
+        `${referee.wasted} answers are in no journal; at most ${wastedMax} could be lost`,
+      );
   } catch (error) {
     referee.broken('liveness', messageOf(error));
   }
@@ -114,7 +123,8 @@ export async function simulate({ seed, keepTrace = false, flaws }: SimulateOptio
     digest: trace.digest(),
     simulatedMs: trace.elapsedMs,
     counts: { ...referee.counts },
-    faults: faults.counts,
+    faults: schedule.counts,
+    recoveryMs: Math.max(0, trace.elapsedMs - badTimeMs),
     trace: [...trace.lines],
   };
   await world.close();

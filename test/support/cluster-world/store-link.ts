@@ -21,6 +21,8 @@ export interface StoreFaults {
   lossRate: number;
   /** Share of what was lost that is not repeated but told to the caller. */
   surfaceRate: number;
+  /** How often that happened. */
+  surfaced: number;
 }
 
 export interface StoreLinkOptions {
@@ -78,7 +80,9 @@ export function openStoreLink({ body, store, clock, dice, faults, trace }: Store
       await delay(body.clock, UNANSWERED_MS, closing.signal);
       if (closing.signal.aborted) throw closed();
       trace.note(body.name, `store ${name} ${textOf(given)} has no answer at try ${tryNumber}`);
-      if (isReached() && dice.falls(faults.surfaceRate)) throw unanswered(name);
+      if (!isReached() || !dice.falls(faults.surfaceRate)) continue;
+      faults.surfaced += 1;
+      throw unanswered(name);
     }
   };
 

@@ -22,7 +22,7 @@ export class Trace {
   }
 
   note(who: string, what: string): void {
-    const line = `${String(this.elapsedMs).padStart(7)} ${who.padEnd(6)} ${what}`;
+    const line = `${String(Math.round(this.elapsedMs)).padStart(7)} ${who.padEnd(6)} ${what}`;
     this.#hash.update(line);
     if (this.#keep) this.lines.push(line);
   }
