@@ -107,7 +107,7 @@ export async function prepareRun(
   return { project, assets, knowledge, store, dataset, lease, holdLost, backend, run, files };
 }
 
-function required({ config, loaded, logger }: Project): Requirements {
+function required({ loaded, logger }: Project): Requirements {
   const requirements = checkRequirements(loaded, 'run');
   for (const notice of requirements.notices) logger.log('warn', 'config', notice);
   if (requirements.problems.length > 0) throw problemsError('config', requirements.problems);
@@ -168,7 +168,7 @@ interface PreparedDataset {
   readonly holdLost: Promise<RunEnd>;
   readonly legacy: LegacyImport | null;
   /** Lets others write the dataset. */
-  release(): Promise<void>;
+  readonly release: () => Promise<void>;
 }
 
 /**

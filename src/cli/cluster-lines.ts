@@ -19,16 +19,13 @@ export function statusLines(status: ClusterStatus): string[] {
               row.inFlight,
               row.maxInFlight,
               row.waiting ?? 0,
-              stateOf(row),
+              row.state,
             ]),
           ).map(indented),
         ]),
     ...problems.map((problem) => `Could not be told: ${problem}`),
   ];
 }
-
-const stateOf = (row: ClusterStatus['endpoints'][number]): string =>
-  'state' in row ? String(row.state) : '';
 
 export function nodeLines(nodes: readonly NodeStatus[]): string[] {
   if (nodes.length === 0) return ['no nodes'];

@@ -302,9 +302,14 @@ export class Cell implements Resident, Carried {
   }
 
   async #giveUp(error: unknown, escalate: boolean): Promise<'stop'> {
-    const then = escalate && this.#parent !== null ? 'its parent fails too' : 'it stays down';
     this.#meter?.givenUp(error);
-    this.#log('error', `is given up after ${this.restarts} restarts, ${then}: ${messageOf(error)}`, error);
+    if (isDlgforgeError(error, 'stale_epoch')) {
+      // Expected wherever work moves: whoever has it now goes on with it (I2).
+      this.#log('warn', `ends here, it goes on elsewhere: ${messageOf(error)}`, undefined);
+    } else {
+      const then = escalate && this.#parent !== null ? 'its parent fails too' : 'it stays down';
+      this.#log('error', `is given up after ${this.restarts} restarts, ${then}: ${messageOf(error)}`, error);
+    }
     await this.#windDown({ reason: 'given_up', error, escalate });
     return 'stop';
   }

@@ -56,7 +56,7 @@ export function askNode<R>(
   node: string,
   message: (replyTo: ReplyTo<R>) => NodeMessage,
 ): Promise<R> {
-  return system.ask<NodeMessage, R>(nodeRef(node), message as (replyTo: ReplyTo<R>) => NodeMessage, {
+  return system.ask<NodeMessage, R>(nodeRef(node), message, {
     timeoutMs: ASK_MS,
   });
 }

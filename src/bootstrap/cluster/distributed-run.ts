@@ -143,7 +143,7 @@ async function joinForRun(
     environment: loaded.environment,
     runtimeDir: loaded.environment['XDG_RUNTIME_DIR'],
     logsDir: folders.logs,
-    cacheDir: `${folders.state}/cache`,
+    cacheDir: join(folders.state, 'cache'),
     folder: project.root,
     configPath: loaded.configPath,
     untilIdle: false,

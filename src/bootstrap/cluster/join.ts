@@ -107,10 +107,11 @@ async function storeOf(options: JoinOptions): Promise<Store> {
 }
 
 /** Every use of it fails with what kept it from being opened. */
-function absentStore(error: unknown): Store {
-  const absent: Partial<Store> = { description: 'not reachable', close: () => Promise.resolve() };
+function absentStore(cause: unknown): Store {
+  const refuse = async (): Promise<never> => await Promise.reject(cause);
+  const absent: Partial<Store> = { description: 'not reachable', close: async () => undefined };
   return new Proxy(absent, {
-    get: (known, name) => (name in known ? Reflect.get(known, name) : () => Promise.reject(error)),
+    get: (known, name) => (name in known ? Reflect.get(known, name) : refuse),
   }) as Store;
 }
 

@@ -28,7 +28,7 @@ export interface OpenedStore {
   /** Null when the store is a project's own. */
   readonly address: ClusterAddress | null;
   readonly project: Project | null;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Told what the store waits for. */

@@ -59,7 +59,7 @@ export async function startWorker(
   const logger = openNodeLogger({ folder: logsDir, node: name, secrets: secretsIn(address) });
   const { metrics: counted, ...place } = orders;
   const metrics = counted ? openNodeMetrics({ version: BUILD, nodeKind: 'worker' }) : null;
-  metrics?.answerParent(process as Parameters<typeof metrics.answerParent>[0]);
+  metrics?.answerParent(process);
   const node = await joinCluster({
     ...place,
     kind: 'worker',
@@ -144,7 +144,7 @@ class Worker implements ClusterWorker {
     for (const timer of this.#timers) clearInterval(timer);
     await this.#looking;
     await Promise.all([...this.#runs.values()].map(({ worker }) => worker.handBack(DRAIN_MS)));
-    for (const id of [...this.#runs.keys()]) await this.#leave(id);
+    for (const id of this.#runs.keys()) await this.#leave(id);
     this.#router.close();
     await this.#node.close();
     this.#logger.close();
@@ -165,7 +165,7 @@ class Worker implements ClusterWorker {
 
   async #lookOnce(): Promise<void> {
     const active = new Set((await this.#node.store.activeRuns()).map(({ id }) => id));
-    for (const id of [...this.#runs.keys()]) if (!active.has(id)) await this.#leave(id);
+    for (const id of this.#runs.keys()) if (!active.has(id)) await this.#leave(id);
     for (const id of active) {
       const failedAtMs = this.#failedAtMs.get(id) ?? Number.NEGATIVE_INFINITY;
       if (this.#runs.has(id) || Date.now() - failedAtMs < RETRY_MS) continue;
@@ -182,7 +182,7 @@ class Worker implements ClusterWorker {
         );
       }
     }
-    for (const id of [...this.#failedAtMs.keys()]) if (!active.has(id)) this.#failedAtMs.delete(id);
+    for (const id of this.#failedAtMs.keys()) if (!active.has(id)) this.#failedAtMs.delete(id);
     this.#node.membership.announce({ status: this.#status() });
   }
 

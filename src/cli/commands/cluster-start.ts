@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { type DaemonMessage, type ReadyMessage, startDaemon } from '../../bootstrap/cluster/daemon.ts';
-import type { StartedNode, StartFlags } from '../../bootstrap/cluster/start.ts';
+import type { StartedNode } from '../../bootstrap/cluster/start.ts';
+import type { StartFlags } from '../../bootstrap/cluster/start-flags.ts';
 import { clusterLogsDir, daemonArguments } from '../../bootstrap/cluster/start-arguments.ts';
 import { processEnvironment } from '../../config/environment.ts';
 import { DlgforgeError, isDlgforgeError, messageOf } from '../../kernel/errors.ts';

@@ -1,5 +1,4 @@
 import { openProject } from '../../bootstrap/project.ts';
-import type { RunReport } from '../../bootstrap/run-report.ts';
 import { runProject } from '../../bootstrap/run.ts';
 import type { LogLevel } from '../../kernel/logger.ts';
 import { EXIT, exitCodeOfEnd } from '../exit-codes.ts';
