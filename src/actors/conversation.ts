@@ -32,6 +32,7 @@ import {
   decodeConversationEvent,
   decodeConversationSnapshot,
 } from '../protocol/stored-events.ts';
+import { isPaidFor, journalledAnswer } from './paid-answers.ts';
 import { logEvents } from './conversation-log.ts';
 import { decodeConversationMessage } from './decode-messages.ts';
 import type { RunDirectory } from './directory.ts';
@@ -92,14 +93,6 @@ export function conversation(
     behave: (context, persistence) =>
       createConversation({ ...options, worker, name, priority, held }, context, persistence),
   });
-}
-
-/** Events that hold what was paid for, and the end that the committer is told of. */
-function isPaidFor(event: ConversationEvent): boolean {
-  if (event.type === 'ToolUsed') return event.use.call.name === 'web_search';
-  return (
-    event.type === 'ModelAnswered' || event.type === 'LateAnswerKept' || event.type === 'ConversationDropped'
-  );
 }
 
 /** What a restart must not forget. */
@@ -286,7 +279,7 @@ function createConversation(
       command({ type: 'TakeAnswer', step, purpose, asked, usedName, answer, reusedSeq });
     const call = async (): Promise<ConversationMessage> => {
       if (effect.answeredAt !== null) {
-        const known = await journalled(effect.answeredAt);
+        const known = await journalledAnswer(options.journal, persistence.id, effect.answeredAt);
         if (known !== null) return take(known.answer, known.usedName, effect.answeredAt);
       }
       const result = await options.modelCalls.call(request, {
@@ -326,17 +319,6 @@ function createConversation(
     if (!directory.isLastWindow) return options.priority;
     const { plan, turns } = persistence.state;
     return turns.length - (plan?.turnCount ?? 0) + options.priority * 1e-9;
-  };
-
-  /** An answer that was paid for before. */
-  const journalled = async (
-    seq: number,
-  ): Promise<{ readonly answer: ModelAnswer; readonly usedName: string } | null> => {
-    const [stored] = await options.journal.pick(persistence.id, [seq]);
-    if (stored === undefined) return null;
-    const event = decodeConversationEvent(stored.event);
-    if (event.type === 'ModelAnswered') return { answer: event.answer, usedName: event.usedName };
-    return event.type === 'LateAnswerKept' ? { answer: event.answer, usedName: event.usedName } : null;
   };
 
   const useTool = (effect: Extract<Effect, { type: 'UseTool' }>): void => {
