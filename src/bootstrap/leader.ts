@@ -63,6 +63,9 @@ export function startLeader(options: LeaderOptions): Leader {
     onEnd(outcome);
   };
 
+  /** It may be told to stop while the store is asked. */
+  const hasEnded = (): boolean => isOver;
+
   const spawn = (fresh: boolean): ActorRef<CoordinatorMessage> => {
     const ref = system.spawn(
       coordinatorPath(options.runId),
@@ -86,6 +89,7 @@ export function startLeader(options: LeaderOptions): Leader {
     try {
       // A former leader that did not know better may have taken the journal; who has the lease goes on.
       await store.renewLease(lease);
+      if (hasEnded()) return;
       ref = spawn(false);
     } catch (why) {
       over(

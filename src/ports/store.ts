@@ -274,13 +274,13 @@ export interface Store {
 
   /**
    * A named hold; its epoch rises with every grant, also after a release. `isAlive` decides about a holder
-   * on the asker's host or in the cluster; any other counts as dead when it has not renewed for `ttlMs`.
+   * on the asker's host or in the cluster, and hears how long ago it renewed; any other counts as dead when it has not renewed for `ttlMs`.
    */
   acquireLease(
     name: string,
     holder: HolderInfo,
     ttlMs: number,
-    isAlive: (holder: HolderInfo) => boolean,
+    isAlive: (holder: HolderInfo, silentMs: number) => boolean,
   ): Promise<LeaseResult>;
   /** @throws DlgforgeError `stale_epoch` when somebody else has it. */
   renewLease(lease: LeaseGrant): Promise<void>;
@@ -290,7 +290,7 @@ export interface Store {
     name: string,
     asker: HolderInfo,
     ttlMs: number,
-    isAlive: (holder: HolderInfo) => boolean,
+    isAlive: (holder: HolderInfo, silentMs: number) => boolean,
   ): Promise<HolderInfo | null>;
 
   close(): Promise<void>;

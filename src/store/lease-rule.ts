@@ -10,7 +10,7 @@ export function holderIsDead(
   asker: HolderInfo,
   silentMs: number,
   ttlMs: number,
-  isAlive: (holder: HolderInfo) => boolean,
+  isAlive: (holder: HolderInfo, silentMs: number) => boolean,
 ): boolean {
-  return holder.host === asker.host ? !isAlive(holder) : silentMs > ttlMs;
+  return holder.host === asker.host ? !isAlive(holder, silentMs) : silentMs > ttlMs;
 }

@@ -23,7 +23,7 @@ export class MemoryLeases {
     name: string,
     holder: HolderInfo,
     ttlMs: number,
-    isAlive: (holder: HolderInfo) => boolean,
+    isAlive: (holder: HolderInfo, silentMs: number) => boolean,
   ): LeaseResult {
     const lease = this.#leases.get(name) ?? { epoch: 0, holder: null, renewedAtMs: 0 };
     const previous = lease.holder;
@@ -38,7 +38,7 @@ export class MemoryLeases {
     name: string,
     asker: HolderInfo,
     ttlMs: number,
-    isAlive: (holder: HolderInfo) => boolean,
+    isAlive: (holder: HolderInfo, silentMs: number) => boolean,
   ): HolderInfo | null {
     const lease = this.#leases.get(name);
     if (lease === undefined || lease.holder === null) return null;

@@ -158,7 +158,7 @@ export class MemoryStore implements Store {
     name: string,
     holder: HolderInfo,
     ttlMs: number,
-    isAlive: (holder: HolderInfo) => boolean,
+    isAlive: (holder: HolderInfo, silentMs: number) => boolean,
   ): Promise<LeaseResult> {
     return this.#leases.acquire(name, holder, ttlMs, isAlive);
   }
@@ -175,7 +175,7 @@ export class MemoryStore implements Store {
     name: string,
     asker: HolderInfo,
     ttlMs: number,
-    isAlive: (holder: HolderInfo) => boolean,
+    isAlive: (holder: HolderInfo, silentMs: number) => boolean,
   ): Promise<HolderInfo | null> {
     return this.#leases.holder(name, asker, ttlMs, isAlive);
   }

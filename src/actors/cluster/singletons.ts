@@ -68,6 +68,10 @@ export interface Contender {
 
 /** For a holder that is no node of the cluster: longer than the pauses between its signs of life. */
 const LEASE_TTL_MS = 30_000;
+/** Whoever has renewed within this is at work, though it is not heard; leaders renew every two seconds. */
+const RENEWED_MS = 2_500;
+/** A leader that is out of contact leaves others the time to take its place, and then asks whether they have. */
+const RENEW_ALONE_MS = 10_000;
 /** The first looks at a lease that nobody leads under come quicker: it may be free in a moment. */
 const LOOK_MIN_MS = 50;
 /** A store that is away must not keep a node that has to go. */
@@ -184,7 +188,7 @@ class SingletonContender implements Contender {
     const { store, holder, clock, name } = this.#options;
     try {
       const asker = { ...holder, sinceMs: clock.now() };
-      const isAlive = (other: HolderInfo): boolean => this.#isAlive(other);
+      const isAlive = (other: HolderInfo, silentMs: number): boolean => this.#isAlive(other, silentMs);
       const result = await store.acquireLease(this.#leaseName, asker, LEASE_TTL_MS, isAlive);
       return result.type === 'granted' ? result.lease : null;
     } catch (error) {
@@ -193,10 +197,12 @@ class SingletonContender implements Contender {
     }
   }
 
-  #isAlive({ processKey }: HolderInfo): boolean {
+  #isAlive({ processKey }: HolderInfo, silentMs: number): boolean {
     const { membership } = this.#options;
     if (processKey === membership.node) return false;
-    return !membership.isWarm() || membership.isAlive(processKey);
+    if (!membership.isWarm() || membership.isAlive(processKey)) return true;
+    // Parts of a network that do not hear each other would take everything from each other for ever.
+    return silentMs < RENEWED_MS && membership.departed(processKey)?.hasEnded !== true;
   }
 
   // Leading.
@@ -260,10 +266,14 @@ class SingletonContender implements Contender {
   }
 
   async #keepRenewing(lease: LeaseGrant, over: AbortController): Promise<void> {
-    const { clock, store, name } = this.#options;
+    const { clock, membership, store, name } = this.#options;
+    let renewedAtMs = clock.now();
     for (;;) {
       await delay(clock, this.#timings.renewMs, over.signal);
       if (over.signal.aborted) return;
+      // Who cannot be reached by the others must not keep them from taking over.
+      if (!membership.inContact() && clock.now() - renewedAtMs < RENEW_ALONE_MS) continue;
+      renewedAtMs = clock.now();
       try {
         await store.renewLease(lease);
       } catch (error) {

@@ -27,7 +27,7 @@ export class PostgresLeases {
     name: string,
     holder: HolderInfo,
     ttlMs: number,
-    isAlive: (holder: HolderInfo) => boolean,
+    isAlive: (holder: HolderInfo, silentMs: number) => boolean,
   ): Promise<LeaseResult> {
     // Known again when the answer to a grant was lost and the transaction is repeated.
     const request = randomUUID();
@@ -52,7 +52,7 @@ export class PostgresLeases {
     name: string,
     asker: HolderInfo,
     ttlMs: number,
-    isAlive: (holder: HolderInfo) => boolean,
+    isAlive: (holder: HolderInfo, silentMs: number) => boolean,
   ): Promise<HolderInfo | null> {
     const [row] = await this.#database.run((session) => session.query<LeaseRow>(this.#sql.look, [name]));
     const holder = row === undefined ? null : holderOf(row);

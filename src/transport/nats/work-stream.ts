@@ -23,6 +23,11 @@ const ANSWER_MS = 2_000;
 const IN_HAND_MS = 8_000;
 /** A pull waits this long at the server; shorter than `ANSWER_MS`, so that no item comes after it was given up. */
 const PULL_MS = 1_500;
+/**
+ * A consumer that nobody pulls from for so long goes: a worker may have made it anew just after its run had
+ * ended. A run whose workers were full for so long makes another, and what they have is offered again.
+ */
+const UNUSED_MS = 3_600_000;
 /** Workers of one run that may wait for an item at the same time. */
 const WAITING_PULLS_MAX = 8_192;
 
@@ -198,6 +203,7 @@ export class WorkStream {
         max_ack_pending: -1,
         max_deliver: -1,
         max_waiting: WAITING_PULLS_MAX,
+        inactive_threshold: nanos(UNUSED_MS),
       });
     });
   }
