@@ -95,7 +95,10 @@ export class Referee {
     if (!this.#answered.has(`${id} ${requestKey}`)) return;
     if (this.#holds.get(id)?.process === process)
       this.broken('I1', `${process} pays again for ${id} ${requestKey.slice(0, 8)}, whose answer is durable`);
-    else this.counts.paidAgainByReplaced += 1;
+    else {
+      this.counts.paidAgainByReplaced += 1;
+      this.#trace.note(process, `pays again for ${id} ${requestKey.slice(0, 8)}, which another has`);
+    }
   }
 
   callEnded(process: string, request: ModelRequest, requestKey: string, how: string): void {

@@ -150,6 +150,8 @@ async function settled(promise: Promise<unknown>): Promise<Settled> {
 }
 
 const isWritten = (stored: readonly StoredEvent[], epoch: number, events: readonly unknown[]): boolean =>
+  // What writes nothing has not been written by an earlier try either.
+  events.length > 0 &&
   events.every((event, i) => {
     const at = stored[i];
     return at?.epoch === epoch && JSON.stringify(at.event) === JSON.stringify(event);
