@@ -12,12 +12,8 @@ import {
   writeAddress,
 } from '../../src/bootstrap/cluster/address-file.ts';
 import { greetingOf } from '../../src/bootstrap/cluster/nats-greeting.ts';
-import {
-  type ServiceOptions,
-  type Services,
-  startServices,
-  stopLeftServices,
-} from '../../src/bootstrap/cluster/services.ts';
+import { type ServiceOptions, type Services, startServices } from '../../src/bootstrap/cluster/services.ts';
+import { stopLeftServices } from '../../src/bootstrap/cluster/left-services.ts';
 import type { Logger } from '../../src/kernel/logger.ts';
 import { EmbeddedPostgres } from '../../src/store/embedded-postgres.ts';
 import { isPidAlive } from '../../src/store/process-identity.ts';

@@ -7,7 +7,7 @@ import type { Member } from '../../ports/membership.ts';
 import { askNode, joinAsClient, nodesOf } from './client.ts';
 import { homesOf, type Wanted } from './find-cluster.ts';
 import type { ClusterNode } from './join.ts';
-import { stopLeftServices } from './services.ts';
+import { stopLeftServices } from './left-services.ts';
 
 /** Longer than a node gives its workers, so that one that is still there has a fault. */
 const DRAIN_WITHIN_MS = 90_000;

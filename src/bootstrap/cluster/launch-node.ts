@@ -180,7 +180,7 @@ const homeOf = ({ folder }: LaunchRequest, { environment }: LaunchContext): stri
 
 async function stopLeft(home: string, namespace: string): Promise<boolean> {
   // Loaded when it is needed: it brings the clients of both servers.
-  const { stopLeftServices } = await import('./services.ts');
+  const { stopLeftServices } = await import('./left-services.ts');
   return await stopLeftServices(home, namespace);
 }
 

@@ -10,29 +10,19 @@
  *   to the address file only (I8).
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { processEnvironment } from '../../config/environment.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
-import type { HolderInfo } from '../../ports/store.ts';
 import { NODE_USER } from '../../store/embedded/node-role.ts';
 import { readAddresses } from '../../transport/nats/address.ts';
 import { findNatsServer, natsInstallLine } from '../../transport/nats/local-server.ts';
-import {
-  type AddressFile,
-  isHeadAlive,
-  makePrivateFolder,
-  namespaceFolder,
-  readAddress,
-  removeAddress,
-} from './address-file.ts';
+import { type AddressFile, makePrivateFolder, namespaceFolder, readAddress } from './address-file.ts';
+import { becomeHead } from './become-head.ts';
 import { withoutLogin } from './find-cluster.ts';
-import { type HeadLock, takeHeadLock } from './head-lock.ts';
-import { keepNatsServer, reachable, stopLeftNats } from './local-nats.ts';
-import { keepPostgres, stopLeftPostgres } from './local-postgres.ts';
+import { keepNatsServer, reachable } from './local-nats.ts';
+import { keepPostgres } from './local-postgres.ts';
 import { choosePort, isLoopbackHost } from './ports.ts';
 
 export interface ServiceOptions {
@@ -85,9 +75,6 @@ const freshSecret = (): string => randomBytes(24).toString('hex');
 const LOOPBACK = '127.0.0.1';
 const DEFAULT_NATS_PORT = 4222;
 const DEFAULT_POSTGRES_PORT = 5432;
-/** How long a head that begins or ends may keep the next one waiting. */
-const EARLIER_HEAD_MS = 15_000;
-const POLL_MS = 50;
 
 /** @throws DlgforgeError `held`, `transport` or `store`; then nothing is left running (S2). */
 export async function startServices(options: ServiceOptions): Promise<Services> {
@@ -95,6 +82,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
   await using undo = new AsyncDisposableStack();
   const lock = await becomeHead(options);
   undo.defer(() => lock.release());
+  // Its token, ports and password are used again, so that nodes that it left behind find this one.
   const earlier = await readAddress(options.home, options.namespace);
   options.signal?.throwIfAborted();
   const nats = await natsOf(options, host, earlier, undo);
@@ -119,31 +107,6 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
       return stopping;
     },
   };
-}
-
-/**
- * Stops the servers of a head that was killed before it could, and forgets its address; those of a living one
- * are left alone. True when there was something to do.
- */
-export async function stopLeftServices(
-  home: string,
-  namespace: string,
-  runtimeDir?: string,
-): Promise<boolean> {
-  const folder = namespaceFolder(home, namespace);
-  const left = await readAddress(home, namespace);
-  if (left === null ? !existsSync(folder) : isHeadAlive(left)) return false;
-  // Nobody begins a head meanwhile.
-  const taken = await takeHeadLock(home, namespace, 'dlgforge cluster stop');
-  if (taken.type === 'held') return false;
-  try {
-    const database = left?.postgres.type === 'embedded' ? left.postgres.stateDir : folder;
-    const stopped = [await stopLeftNats(join(folder, 'nats')), await stopLeftPostgres(database, runtimeDir)];
-    const forgotten = left !== null && (await removeAddress(home, namespace, left.headPid));
-    return forgotten || stopped.includes(true);
-  } finally {
-    await taken.lock.release();
-  }
 }
 
 interface Nats {
@@ -232,34 +195,6 @@ async function postgresOf(
     opened: `Postgres on ${host}:${server.port}, behind a password`,
   };
 }
-
-/**
- * What an earlier head of this namespace left (its token, ports and password) is used again, so that nodes that
- * it left behind find the new one. One that is there is waited for while it begins or ends.
- * @throws DlgforgeError `held` when it is there to stay; `cancelled`.
- */
-async function becomeHead(options: ServiceOptions): Promise<HeadLock> {
-  const { home, namespace, command, signal, onStatus } = options;
-  const deadlineMs = Date.now() + EARLIER_HEAD_MS;
-  for (;;) {
-    signal?.throwIfAborted();
-    const taken = await takeHeadLock(home, namespace, command);
-    if (taken.type === 'acquired') return taken.lock;
-    const { pid, host } = taken.by;
-    const address = await readAddress(home, namespace);
-    const isReady = address?.headPid === pid && address.headHost === host;
-    if (isReady || Date.now() > deadlineMs) throw headHeld(namespace, taken.by);
-    onStatus(`waiting for the head that begins or ends in process ${pid}`);
-    await sleep(POLL_MS);
-  }
-}
-
-const headHeld = (namespace: string, { pid, command, host }: HolderInfo): DlgforgeError =>
-  new DlgforgeError(
-    'held',
-    `The cluster ${namespace} has a head already: process ${pid} (\`${command}\`) on ${host}. ` +
-      'Join it with `dlgforge cluster start --address auto`, stop it with `dlgforge cluster stop --all`, or give this one another --namespace.',
-  );
 
 function joinLines({ natsToken, namespace }: ServiceOptions, nats: Nats, postgres: Postgres): string[] {
   const token = natsToken !== undefined ? '"$DLGFORGE_NATS_TOKEN"' : nats.token;

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import type { Environment } from '../../config/environment.ts';
 import { clusterHome, namespaceFolder } from './address-file.ts';
 import { DEFAULT_NAMESPACE } from './find-cluster.ts';
-import type { StartFlags } from './start.ts';
+import type { StartFlags } from './start-flags.ts';
 
 /** Of what a node prints before it has a log of its own. */
 export function clusterLogsDir({ stateDir, home, namespace }: StartFlags, environment: Environment): string {

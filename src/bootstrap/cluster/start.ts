@@ -1,7 +1,6 @@
 /** `dlgforge cluster start`: a node in this process until it is drained or stopped, and what a head brings. */
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { nodeEnvironment } from '../../config/dotenv.ts';
 import type { Environment } from '../../config/environment.ts';
 import { tlsFilesOfNode } from '../../config/nats-tls.ts';
@@ -22,38 +21,12 @@ import {
   withoutLogin,
 } from './find-cluster.ts';
 import { type HeadDoor, headDoor } from './head-door.ts';
-import { freshNodeName, type StoreLimits } from './join.ts';
+import { freshNodeName } from './join.ts';
 import { keepNewest } from './keep-newest.ts';
 import { type RunningNode, startNode } from './node.ts';
 import { removeNodeFile, runningNode, writeNodeFile } from './node-file.ts';
 import type { Services } from './services.ts';
-
-export interface StartFlags {
-  readonly head?: boolean;
-  readonly address?: string;
-  readonly token?: string;
-  readonly nats?: string;
-  readonly postgres?: string;
-  readonly host?: string;
-  readonly port?: number;
-  readonly namespace?: string;
-  readonly workers?: number;
-  readonly gpus?: number;
-  readonly labels?: readonly string[];
-  readonly metricsPort?: number;
-  readonly stateDir?: string;
-  readonly name?: string;
-  /** Ends with the runs that it was started for. */
-  readonly untilIdle?: boolean;
-  /** Folder of the embedded database of a head, instead of its own. */
-  readonly databaseDir?: string;
-  /** A configuration whose own keys count on this node. */
-  readonly keysFrom?: string;
-  /** Folder of the address file of a head, instead of the user's. */
-  readonly home?: string;
-  /** Connections and time limits of the store, as JSON. */
-  readonly storeLimits?: string;
-}
+import { labelsOf, limitsOf, type StartFlags } from './start-flags.ts';
 
 export interface StartOptions {
   readonly flags: StartFlags;
@@ -85,7 +58,6 @@ export interface StartedNode {
 
 const WORKERS = 1;
 const BEGINNING_MS = 10 * 60_000;
-const LABEL = /^[^=\s]+=[^=\s]*$/;
 
 /** @throws DlgforgeError when the node cannot start, or is told not to; nothing that it started is left then. */
 export async function startClusterNode(options: StartOptions): Promise<StartedNode> {
@@ -281,39 +253,5 @@ async function addressOf(flags: StartFlags, environment: Environment): Promise<C
   throw new DlgforgeError(
     'usage',
     'No cluster is running on this machine. Start its first node with `dlgforge cluster start --head`, or name one that runs elsewhere: `dlgforge cluster start --address nats://host:4222` (its head printed the whole line).',
-  );
-}
-
-const storeLimits = z
-  .object({
-    poolMin: z.number().int().nonnegative(),
-    poolMax: z.number().int().positive(),
-    statementTimeoutMs: z.number().int().nonnegative(),
-  })
-  .partial();
-
-/** @throws DlgforgeError `usage`. */
-function limitsOf(text: string | undefined): Partial<StoreLimits> {
-  if (text === undefined) return {};
-  try {
-    return JSON.parse(JSON.stringify(storeLimits.parse(JSON.parse(text)))) as Partial<StoreLimits>;
-  } catch (cause) {
-    throw new DlgforgeError('usage', '--store-limits is for the head that a run starts; leave it out.', {
-      cause,
-    });
-  }
-}
-
-/** @throws DlgforgeError `usage`. */
-function labelsOf(texts: readonly string[]): Record<string, string> {
-  for (const text of texts) {
-    if (!LABEL.test(text))
-      throw new DlgforgeError(
-        'usage',
-        `--labels ${text}: write labels as key=value, for example --labels zone=a.`,
-      );
-  }
-  return Object.fromEntries(
-    texts.map((text) => [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)]),
   );
 }
