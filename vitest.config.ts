@@ -19,7 +19,13 @@ export default defineConfig({
       project('simulation', { testTimeout: 60_000 }),
       project('cli', { testTimeout: 120_000, hookTimeout: 120_000 }),
       project('cluster', { testTimeout: 120_000, hookTimeout: 120_000 }),
-      project('faults', { testTimeout: 600_000, hookTimeout: 120_000 }),
+      // They measure times and load the machine, so each file has it to itself, after all others.
+      project('faults', {
+        testTimeout: 600_000,
+        hookTimeout: 120_000,
+        fileParallelism: false,
+        sequence: { groupOrder: 1 },
+      }),
     ],
   },
 });
