@@ -71,7 +71,12 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const { address, kind, labels, logger, workers, leads } = options;
   const gpus = options.gpus ?? (kind === 'agent' ? (await gpusOf()).length : 0);
   const startedAtMs = Date.now();
-  const node = await joinCluster({ ...options, status: { workers: 0, workersMax: workers, gpus } });
+  // From its first heartbeat on: whoever stops all nodes stops the head last.
+  const head = options.isHead ? { head: true } : {};
+  const node = await joinCluster({
+    ...options,
+    status: { workers: 0, workersMax: workers, gpus, ...head },
+  });
   const ended = Promise.withResolvers<void>();
   let active: readonly RunId[] = [];
   let idleSinceMs = startedAtMs;
@@ -112,7 +117,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     rssMb: Math.round(process.memoryUsage.rss() / 2 ** 20),
     draining: handingOver !== null,
     ...(hasHandedOver ? { drained: true } : {}),
-    ...(options.isHead ? { head: true } : {}),
+    ...head,
   });
 
   const onActive = (runs: readonly RunId[]): void => {
