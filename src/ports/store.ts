@@ -39,8 +39,12 @@ export interface Recovered {
 }
 
 export interface Journal {
-  /** Takes the hold of a persistence id: raises its epoch and reads it, in one transaction. */
-  recover(id: PersistenceId): Promise<Recovered>;
+  /**
+   * Takes the hold of a persistence id: raises its epoch and reads it, in one transaction. With `ifEpoch` only
+   * from the hold with that epoch: whoever comes back to a journal does not take it from somebody else.
+   * @throws DlgforgeError `stale_epoch` when it has another one.
+   */
+  recover(id: PersistenceId, from?: { readonly ifEpoch: Epoch }): Promise<Recovered>;
   /**
    * Durable when it resolves (I1). Events get seq `afterSeq + 1 …`. Appends of many actors that are
    * asked for together travel as one statement; each succeeds or fails alone. No events: asks whether the

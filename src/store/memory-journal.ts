@@ -6,7 +6,7 @@ import type { Clock } from '../kernel/clock.ts';
 import { type Epoch, epoch, type PersistenceId, persistenceId } from '../kernel/ids.ts';
 import type { Journal, Recovered, StoredEvent } from '../ports/store.ts';
 import { type PaidCall, paidCallOf } from './paid-call.ts';
-import { staleAppend } from './store-errors.ts';
+import { staleAppend, staleHold } from './store-errors.ts';
 
 interface Entry {
   epoch: number;
@@ -27,8 +27,9 @@ export class MemoryJournal implements Journal {
     this.#clock = clock;
   }
 
-  async recover(id: PersistenceId): Promise<Recovered> {
+  async recover(id: PersistenceId, from?: { readonly ifEpoch: Epoch }): Promise<Recovered> {
     const entry = this.#entry(id);
+    if (from !== undefined && entry.epoch !== from.ifEpoch) throw staleHold(id, from.ifEpoch);
     entry.epoch += 1;
     return { epoch: epoch(entry.epoch), ...readEntry(entry) };
   }

@@ -13,6 +13,14 @@ export function staleAppend(id: PersistenceId, epoch: number, afterSeq: number):
   );
 }
 
+export function staleHold(id: PersistenceId, epoch: number): DlgforgeError {
+  return new DlgforgeError(
+    'stale_epoch',
+    `${id} is no longer held under epoch ${epoch}. Another process took it over; this one stops working on it.`,
+    { details: { persistenceId: id, epoch } },
+  );
+}
+
 export function staleLease(lease: LeaseGrant): DlgforgeError {
   return new DlgforgeError(
     'stale_epoch',

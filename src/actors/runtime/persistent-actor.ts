@@ -67,10 +67,11 @@ export interface Persistence<S, E> {
 const SNAPSHOT_EVERY = 100;
 
 export function persistentActor<S, E, M>(options: PersistentActorOptions<S, E, M>): ActorDefinition<M> {
+  const held: Held = { epoch: null };
   return {
     ...options,
     async start(context) {
-      const persistence = new JournalledState(options, context, await recover(options));
+      const persistence = new JournalledState(options, context, await recover(options, held));
       const behaviour = await options.behave(context, persistence);
       return {
         receive: (message) => behaviour.receive(message),
@@ -83,6 +84,11 @@ export function persistentActor<S, E, M>(options: PersistentActorOptions<S, E, M
   };
 }
 
+/** What a restart must not forget: another may have gone on meanwhile, and it is not to be taken from that one. */
+interface Held {
+  epoch: Epoch | null;
+}
+
 interface Start<S> {
   readonly epoch: Epoch;
   readonly snapshot: { readonly seq: number; readonly state: S };
@@ -91,9 +97,11 @@ interface Start<S> {
 }
 
 /** A snapshot whose form is no longer understood is left aside: the events still are. */
-async function recover<S, E, M>(options: PersistentActorOptions<S, E, M>): Promise<Start<S>> {
+async function recover<S, E, M>(options: PersistentActorOptions<S, E, M>, held: Held): Promise<Start<S>> {
   const { journal, id, initial, snapshot: { decode } = {} } = options;
-  const { epoch, snapshot, events, lastSeq } = await journal.recover(id);
+  const from = held.epoch === null ? undefined : { ifEpoch: held.epoch };
+  const { epoch, snapshot, events, lastSeq } = await journal.recover(id, from);
+  held.epoch = epoch;
   const none = { seq: 0, state: initial };
   if (snapshot === null) return { epoch, snapshot: none, events: throughout(id, 0, events, lastSeq) };
   const state = decode === undefined ? (snapshot.state as S) : decode(snapshot.state);

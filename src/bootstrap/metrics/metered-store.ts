@@ -22,7 +22,7 @@ function meteredJournal(journal: Journal, metrics: Metrics, failed: Failed): Jou
   const events = metrics.counter('dlgforge_journal_events_total');
   const answers = countAnswers(metrics);
   const replaced: Pick<Journal, 'append' | 'recover'> = {
-    recover: (id) => timed(recoverSeconds, () => journal.recover(id)),
+    recover: (id, from) => timed(recoverSeconds, () => journal.recover(id, from)),
     async append(id, epoch, afterSeq, appended) {
       try {
         await timed(appendSeconds, () => journal.append(id, epoch, afterSeq, appended));

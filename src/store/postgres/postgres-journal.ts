@@ -2,7 +2,7 @@ import { invariant } from '../../kernel/errors.ts';
 import { type Epoch, epoch, type PersistenceId, persistenceId } from '../../kernel/ids.ts';
 import type { Journal, Recovered, StoredEvent } from '../../ports/store.ts';
 import { paidCallOf } from '../paid-call.ts';
-import { staleAppend } from '../store-errors.ts';
+import { staleAppend, staleHold } from '../store-errors.ts';
 import { AppendQueue } from './append-queue.ts';
 import { bigintArray } from './binary-arrays.ts';
 import type { Database, Session, Statement } from './database.ts';
@@ -26,11 +26,12 @@ export class PostgresJournal implements Journal {
     this.#sql = statements(schema);
   }
 
-  async recover(id: PersistenceId): Promise<Recovered> {
+  async recover(id: PersistenceId, from?: { readonly ifEpoch: Epoch }): Promise<Recovered> {
     checkId(id);
     return await this.#database.run(async (session) => {
       // Once this is committed nobody under an older epoch can append, so what is read next is final.
-      const [hold] = await session.query<{ epoch: number }>(this.#sql.raise, [id]);
+      const [hold] = await session.query<{ epoch: number }>(this.#sql.raise, [id, from?.ifEpoch ?? null]);
+      if (hold === undefined && from !== undefined) throw staleHold(id, from.ifEpoch);
       invariant(hold !== undefined, 'a hold was raised');
       return { epoch: epoch(hold.epoch), ...(await this.#readAll(session, id)) };
     });
@@ -111,7 +112,8 @@ function statements(
     raise: {
       name: 'raise_hold',
       text: `INSERT INTO ${schema}.holds AS h (persistence_id, epoch) VALUES ($1, 1)
-        ON CONFLICT (persistence_id) DO UPDATE SET epoch = h.epoch + 1 RETURNING epoch`,
+        ON CONFLICT (persistence_id) DO UPDATE SET epoch = h.epoch + 1
+        WHERE $2::bigint IS NULL OR h.epoch = $2::bigint RETURNING epoch`,
     },
     saveSnapshot: {
       name: 'save_snapshot',

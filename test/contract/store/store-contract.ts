@@ -156,6 +156,18 @@ export function storeContract(useStore: UseStore): void {
         expect((await journal.read(id)).map(({ event }) => event)).toEqual([{ type: 'A' }, { type: 'B' }]);
       }));
 
+    it('I2: whoever comes back takes the hold only from itself', () =>
+      useStore(async ({ journal }) => {
+        const id = persistenceId('restarted');
+        const first = await journal.recover(id);
+        await journal.append(id, first.epoch, 0, [{ type: 'A' }]);
+        const restarted = await journal.recover(id, { ifEpoch: first.epoch });
+        expect(restarted).toMatchObject({ epoch: first.epoch + 1, lastSeq: 1 });
+        const other = await journal.recover(id);
+        await expect(journal.recover(id, { ifEpoch: restarted.epoch })).rejects.toEqual(stale);
+        await journal.append(id, other.epoch, 1, [{ type: 'B' }]);
+      }));
+
     it('I2: with two holders at once there is never a gap, never two writers, never half an append', () =>
       useStore(async (store) => {
         let n = 0;

@@ -151,6 +151,26 @@ test('stale_epoch ends the actor for good, even when its handler hides the failu
   expect(await journal.read(ID)).toEqual([]);
 });
 
+test('a restart does not take the journal from whoever has gone on with it (I2)', async () => {
+  const bench = startBench();
+  const journal = new MemoryJournal(bench.clock);
+  const heard: Terminated[] = [];
+  const ref = bench.system.spawn('account', account({ journal }));
+  bench.system.watch(ref, (terminated) => heard.push(terminated));
+  bench.system.tell(ref, { type: 'Throw' });
+  bench.system.tell(ref, add(1));
+  let stored = 0;
+  await bench.until(() => {
+    void journal.read(ID).then((events) => (stored = events.length));
+    return stored === 1;
+  }, 1e6);
+  const taken = await journal.recover(ID);
+  bench.system.tell(ref, { type: 'Throw' });
+  await bench.until(() => heard.length === 1, 1e6);
+  expect(heard).toMatchObject([{ reason: 'given_up', error: { code: 'stale_epoch' } }]);
+  await journal.append(ID, taken.epoch, 1, [2]);
+});
+
 test('whether the journal is still its own can be asked; when it is not, the actor ends (I2)', async () => {
   const bench = startBench();
   const journal = new MemoryJournal(bench.clock);
