@@ -219,6 +219,7 @@ function createCommitter(
         case 'LookUpFailed':
           throw message.error;
         case 'HandOver':
+          if (message.replyTo !== undefined) context.reply(message.replyTo, 'taken');
           return take(message);
         case 'RemindOfHandOver':
           return remind(message);

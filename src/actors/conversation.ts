@@ -22,7 +22,7 @@ import { evolve } from '../dialogue/evolve-conversation.ts';
 import type { ModelAnswer, Role } from '../dialogue/chat.ts';
 import { conversationIdOf } from '../dialogue/settings.ts';
 import { searchResult } from '../dialogue/tools.ts';
-import { type DlgforgeError, invariant, isDlgforgeError, unreachable } from '../kernel/errors.ts';
+import { type DlgforgeError, invariant, isDlgforgeError, messageOf, unreachable } from '../kernel/errors.ts';
 import { persistenceId, runId as toRunId } from '../kernel/ids.ts';
 import type { WebSearch } from '../ports/retriever.ts';
 import { type Journal, runPrefix } from '../ports/store.ts';
@@ -39,7 +39,7 @@ import type { RunDirectory } from './directory.ts';
 import type { ModelCalls } from './endpoint-router/model-calls.ts';
 import { createEnquiries } from './enquiries.ts';
 import { handOverOf } from './hand-over.ts';
-import type { CommitterSays, ConversationMessage, WorkerMessage } from './messages.ts';
+import type { CommitterMessage, CommitterSays, ConversationMessage, WorkerMessage } from './messages.ts';
 import { type Persistence, persistentActor } from './runtime/persistent-actor.ts';
 import type { ActorContext, ActorDefinition, ActorRef, Behaviour } from './runtime/types.ts';
 
@@ -149,6 +149,8 @@ function createConversation(
         return effectFailed(message.error);
       case 'CallFailed':
         return callFailed(message.effect, message.error);
+      case 'HandOverAnswered':
+        return handOverAnswered(message.error);
       case 'Drain':
         held.admission.abort();
         held.drainOrder = message.order;
@@ -369,9 +371,24 @@ function createConversation(
   const handOver = (): void => {
     const committer = directory.committer();
     const { state } = persistence;
-    if (committer !== null)
-      context.tell(committer, handOverOf(state, context.self, dialogue.settings, options.inputs));
+    if (committer !== null) {
+      const said = handOverOf(state, context.self, dialogue.settings, options.inputs);
+      context.pipe(
+        context.ask<CommitterMessage, 'taken'>(committer, (replyTo) => ({ ...said, replyTo }), {
+          timeoutMs: REMIND_MS,
+        }),
+        () => ({ type: 'HandOverAnswered', error: null }),
+        (error) => ({ type: 'HandOverAnswered', error }),
+      );
+    }
     remindLater();
+  };
+
+  /** One that was lost is repeated; one that cannot travel or is not understood would keep all others waiting. */
+  const handOverAnswered = (error: unknown): void => {
+    if (error === null || (isDlgforgeError(error) && error.code !== 'refused')) return;
+    const message = `The conversation ${conversationId} cannot be handed over: ${messageOf(error)}`;
+    context.tell(worker, { type: 'ReportTrouble', trouble: { code: 'refused', message } });
   };
 
   const remind = (step: number | null): void => {

@@ -122,6 +122,7 @@ const handOver = z.object({
     z.object({ type: z.literal('finished') }),
     z.object({ type: z.literal('dropped'), reason: z.enum(REASONS_OF_DROPS), detail: text }),
   ]),
+  replyTo: replyTo.exactOptional(),
 });
 const committerMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('CheckQuestion'), rank, questionKey, replyTo }),

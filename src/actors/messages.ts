@@ -38,6 +38,8 @@ export type ConversationMessage =
   | { readonly type: 'EffectFailed'; readonly error: unknown }
   /** A model call or web search was not made, or failed for good. */
   | { readonly type: 'CallFailed'; readonly effect: Effect; readonly error: unknown }
+  /** Null: it has arrived. */
+  | { readonly type: 'HandOverAnswered'; readonly error: unknown }
   /** Start no further model call; say `ConversationDrained`, with this number, when the ones in flight are journalled. */
   | { readonly type: 'Drain'; readonly order: number }
   /** Calls may be made again. */
@@ -98,6 +100,8 @@ export interface HandOver {
   readonly outcome:
     | { readonly type: 'finished' }
     | { readonly type: 'dropped'; readonly reason: DropReason; readonly detail: string };
+  /** Told that it has arrived; what becomes of it is said later. */
+  readonly replyTo?: ReplyTo<'taken'>;
 }
 
 export type CommitterMessage =

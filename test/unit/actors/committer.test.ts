@@ -87,6 +87,15 @@ test('a hand-over that was repeated while its conversation was being committed i
   ]);
 });
 
+test('whoever hands over can hear that it has arrived', async () => {
+  const ref = await spawnCommitter();
+  const told = system.ask<CommitterMessage, 'taken'>(ref, (replyTo) => ({
+    ...handOver(0, [['When is high water?']]),
+    replyTo,
+  }));
+  expect(await told).toBe('taken');
+});
+
 test('a conversation of a language that has ended is never told that it is settled', async () => {
   const ref = await spawnCommitter();
   standing = ({ index }) => (index === 1 ? 'left' : 'settled');
