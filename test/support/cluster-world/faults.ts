@@ -221,7 +221,7 @@ export class Faults {
   /** How long it lasts: often about as long as it takes until a silent node is replaced. */
   #spell(): number {
     const { dice } = this.#options;
-    return dice.falls(0.5) ? dice.between(200, 9_000) : dice.between(...ABOUT_LOST_MS);
+    return dice.falls(0.5) ? dice.between(600, 9_000) : dice.between(...ABOUT_LOST_MS);
   }
 
   // Whom.

@@ -19,7 +19,7 @@ const TWICE_MS = 600;
 interface Client {
   readonly body: Body;
   readonly listeners: Set<() => void>;
-  readonly consumers: Set<WorkConsumer>;
+  readonly consumers: Set<{ say(): void; stop(): void }>;
   /** What it says arrives in order. */
   arrivesAtMs: number;
 }
@@ -49,14 +49,18 @@ export class QueueServer {
 
   /** Reached again: what was said meanwhile is lost. */
   reached(body: Body): void {
-    for (const client of this.#clients) if (client.body === body) this.#tellLoss(client);
+    for (const client of this.#clients) {
+      if (client.body !== body) continue;
+      for (const consumer of client.consumers) consumer.say();
+      this.#tellLoss(client);
+    }
   }
 
   /** Its connection is closed: it is given nothing more, and what it had goes to others when it is not renewed. */
   killed(body: Body): void {
     for (const client of this.#clients) {
       if (client.body !== body) continue;
-      for (const consumer of client.consumers) consumer.setCapacity(0);
+      for (const consumer of client.consumers) consumer.stop();
       this.#clients.delete(client);
     }
   }
@@ -86,23 +90,30 @@ export class QueueServer {
     capacity: number,
     deliver: (delivery: Delivery) => void,
   ): WorkConsumer {
-    const { body } = client;
     let consumer: WorkConsumer | null = null;
+    let wanted = capacity;
     let isClosed = false;
-    this.#up(client, () => {
-      // What it may have in hand is said later: nothing is delivered before it is known by whom.
-      consumer = this.#core.consume(runId, 0, (delivery) => this.#hand(client, delivery, give));
-      client.consumers.add(consumer);
-      consumer.setCapacity(capacity);
-    });
     const give = (delivery: Delivery): void => {
       if (!isClosed) deliver(delivery);
     };
+    /** What it wants now, said again whenever the server is reached anew. */
+    const say = (): void =>
+      this.#up(client, () => {
+        if (client.body.isDead) return;
+        if (isClosed) return consumer?.close();
+        consumer ??= this.#core.consume(runId, 0, (delivery) => this.#hand(client, delivery, give));
+        consumer.setCapacity(wanted);
+      });
+    client.consumers.add({ say, stop: () => consumer?.setCapacity(0) });
+    say();
     return {
-      setCapacity: (next) => this.#up(client, () => body.isDead || consumer?.setCapacity(next)),
-      close: () => {
+      setCapacity(next) {
+        wanted = next;
+        say();
+      },
+      close() {
         isClosed = true;
-        this.#up(client, () => consumer?.close());
+        say();
       },
     };
   }
