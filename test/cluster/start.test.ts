@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readAddress } from '../../src/bootstrap/cluster/address-file.ts';
+import { startDaemon } from '../../src/bootstrap/cluster/daemon.ts';
 import { runningNode } from '../../src/bootstrap/cluster/node-file.ts';
 import { isPidAlive } from '../../src/store/process-identity.ts';
 import { type Finished, LAUNCHER, ROOT, startCli } from '../support/cli-project.ts';
@@ -132,6 +133,24 @@ describe('a start that does not come to its end leaves nothing', () => {
     await expect.poll(() => processesOf(folder), { timeout: 20_000 }).toEqual([]);
     expect(await readAddress(home(), 'dlgforge')).toBeNull();
   });
+});
+
+test('a node that is not ready in time is ended, with all that it has started', async () => {
+  const starting = startDaemon(
+    {
+      args: ['--head'],
+      environment: { PATH: process.env['PATH'], HOME: folder, DLGFORGE_CLUSTER_DIR: home() },
+      folder,
+      logsDir: join(folder, 'logs'),
+      timeoutMs: 700,
+    },
+    () => undefined,
+  );
+  await expect(starting).rejects.toMatchObject({
+    code: 'transport',
+    message: expect.stringContaining('not ready within 0.7 s') as string,
+  });
+  expect(processesOf(folder)).toEqual([]);
 });
 
 test('the exit code says what was wrong, also from the background', async () => {
