@@ -27,6 +27,8 @@ export interface NodeCard {
   readonly labels: Readonly<Record<string, string>>;
   /** The singletons it runs, with the epoch of the lease. */
   readonly leads: readonly { readonly name: string; readonly epoch: number }[];
+  /** Whether it has the store, when it uses it. `away`: it has waited for it for some seconds. */
+  readonly store?: 'here' | 'away';
   /** What `cluster status` shows; plain JSON of at most a few hundred bytes. */
   readonly status: Readonly<Record<string, unknown>>;
 }
@@ -70,7 +72,7 @@ export interface Membership {
   leaderOf(name: string): Leader | null;
   onChange(listener: (change: MembershipChange) => void): () => void;
   /** Changes what the heartbeats say, and sends one now. */
-  announce(change: Partial<Pick<NodeCard, 'leads' | 'status' | 'labels'>>): void;
+  announce(change: Partial<Pick<NodeCard, 'leads' | 'status' | 'labels' | 'store'>>): void;
   /** Tells everybody that a node is dead, by one who knows: its parent saw its process end. */
   declareLost(node: string): void;
   /**

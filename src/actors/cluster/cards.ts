@@ -27,6 +27,7 @@ const CARD = z.object({
   build: z.string().max(100),
   labels: z.record(z.string(), z.string()),
   leads: z.array(z.object({ name: z.string().min(1).max(500), epoch: count })),
+  store: z.enum(['here', 'away']).exactOptional(),
   status: z.record(z.string(), z.unknown()),
 }) satisfies z.ZodType<NodeCard>;
 

@@ -144,7 +144,7 @@ class NodeMembership implements JoinedMembership {
     return () => this.#listeners.delete(listener);
   }
 
-  announce(change: Partial<Pick<NodeCard, 'leads' | 'status' | 'labels'>>): void {
+  announce(change: Partial<Pick<NodeCard, 'leads' | 'status' | 'labels' | 'store'>>): void {
     if (this.#left) return;
     const before = this.#card;
     this.#card = { ...before, ...change };

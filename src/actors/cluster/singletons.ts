@@ -6,8 +6,8 @@
  *
  * Invariants: 1. a node leads only under a grant, and under one at a time; 2. a leader is announced after
  * its actors are there and withdrawn before they stop, and the lease is released after they have stopped;
- * 3. a leader that learns of a newer epoch ends at once; 4. a store that is away ends nothing and throws
- * nothing.
+ * 3. a leader that learns of a newer epoch ends at once; 4. a store that is away for all ends nothing and
+ * throws nothing; who has lost it alone leads nothing.
  */
 import { type Clock, delay } from '../../kernel/clock.ts';
 import { isDlgforgeError, messageOf } from '../../kernel/errors.ts';
@@ -15,6 +15,7 @@ import type { Logger } from '../../kernel/logger.ts';
 import { uniform } from '../../kernel/random.ts';
 import type { Membership } from '../../ports/membership.ts';
 import type { HolderInfo, LeaseGrant, Store } from '../../ports/store.ts';
+import { Alone, hasLostStore } from './store-sight.ts';
 
 export interface Leadership {
   /** Stops the actors; resolves when all have ended. Called once, also when they have ended by themselves. */
@@ -74,6 +75,7 @@ const RENEWED_MS = 2_500;
 const RENEW_ALONE_MS = 10_000;
 /** The first looks at a lease that nobody leads under come quicker: it may be free in a moment. */
 const LOOK_MIN_MS = 50;
+const STORE_LOOK_MS = 1_000;
 /** A store that is away must not keep a node that has to go. */
 const RELEASE_WAIT_MS = 5_000;
 
@@ -156,7 +158,8 @@ class SingletonContender implements Contender {
 
   #mayTry(): boolean {
     const { membership, name } = this.#options;
-    return membership.isWarm() && membership.leaderOf(name) === null;
+    const isFree = membership.isWarm() && membership.leaderOf(name) === null;
+    return isFree && !hasLostStore(membership, membership.node);
   }
 
   /** Somebody has the lease and does not lead yet, or is about to release it, or the store is away. */
@@ -200,7 +203,8 @@ class SingletonContender implements Contender {
   #isAlive({ processKey }: HolderInfo, silentMs: number): boolean {
     const { membership } = this.#options;
     if (processKey === membership.node) return false;
-    if (!membership.isWarm() || membership.isAlive(processKey)) return true;
+    if (!membership.isWarm()) return true;
+    if (membership.isAlive(processKey)) return !hasLostStore(membership, processKey);
     // Parts of a network that do not hear each other would take everything from each other for ever.
     return silentMs < RENEWED_MS && membership.departed(processKey)?.hasEnded !== true;
   }
@@ -225,6 +229,7 @@ class SingletonContender implements Contender {
     const signal = AbortSignal.any([this.#stopping.signal, over.signal]);
     const forget = this.#superseded(lease, () => over.abort());
     void this.#keepRenewing(lease, over);
+    void this.#endWhenAlone(over);
     try {
       const leadership = await this.#options.start(lease, signal);
       return await this.#serve(leadership, lease, signal);
@@ -283,6 +288,16 @@ class SingletonContender implements Contender {
           `the lease of ${name} cannot be renewed, which ends nothing yet: ${messageOf(error)}`,
         );
       }
+    }
+  }
+
+  /** Others have the store that this node cannot reach: one of them is to lead. */
+  async #endWhenAlone(over: AbortController): Promise<void> {
+    const { clock, membership } = this.#options;
+    const alone = new Alone(membership);
+    while (!over.signal.aborted) {
+      if (alone.look()) return over.abort();
+      await delay(clock, STORE_LOOK_MS, over.signal);
     }
   }
 

@@ -5,6 +5,7 @@
 import { hostname } from 'node:os';
 import { type Metrics, noMetrics } from '../../kernel/metrics.ts';
 import { joinMembership, type JoinedMembership } from '../../actors/cluster/membership.ts';
+import { watchStore } from '../../actors/cluster/store-sight.ts';
 import { createActorSystem } from '../../actors/runtime/actor-system.ts';
 import type { ActorSystem } from '../../actors/runtime/types.ts';
 import { systemClock } from '../../kernel/clock.ts';
@@ -49,6 +50,8 @@ export interface JoinOptions {
   readonly onStatus: (text: string | null) => void;
   /** The cluster speaks a protocol too far from this node's: it must not go on. */
   readonly onRefused?: (why: DlgforgeError) => void;
+  /** The others have the store, and this node waits for it: what it has is to go to them. */
+  readonly onCutOff?: () => void;
 }
 
 export interface ClusterNode {
@@ -158,8 +161,23 @@ export async function joinCluster(options: JoinOptions): Promise<ClusterNode> {
   await membership.ready();
   // Only now: opening it may bring its tables up to date, and a node that is refused must not have done so.
   onStatus('opening the store');
-  const store = meteredStore(await storeOf(options), metrics);
+  let isWaiting = false;
+  const onWaiting = (text: string | null): void => {
+    isWaiting = text !== null;
+    onStatus(text);
+  };
+  const store = meteredStore(await storeOf({ ...options, onStatus: onWaiting }), metrics);
   undo.defer(() => store.close());
+  const { onCutOff } = options;
+  if (kind !== 'client')
+    undo.defer(
+      watchStore({
+        membership,
+        clock: systemClock,
+        isWaiting: () => isWaiting,
+        ...(onCutOff === undefined ? {} : { onCutOff }),
+      }),
+    );
   onStatus(null);
   if (metrics.isOn) {
     const refusedBroadcasts = (): number =>

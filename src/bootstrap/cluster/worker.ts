@@ -73,6 +73,12 @@ export async function startWorker(
       logger.log('error', 'cluster', `[worker] ${why.message}`);
       process.exit(1);
     },
+    onCutOff: () => {
+      const text = '[worker] this node alone cannot reach the store; it ends, and its work goes on elsewhere';
+      logger.log('error', 'cluster', text);
+      // Its node starts another, which is of use once it has the store.
+      process.exit(1);
+    },
   });
   return new Worker(node, orders, environment, logger);
 }

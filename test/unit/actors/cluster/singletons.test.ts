@@ -5,6 +5,7 @@ import { DlgforgeError } from '../../../../src/kernel/errors.ts';
 import type { LeaseGrant } from '../../../../src/ports/store.ts';
 import { type BenchNode, ClusterBench } from '../../../support/cluster-bench.ts';
 import { Contest, NAME } from './contest.ts';
+import { watchStore } from '../../../../src/actors/cluster/store-sight.ts';
 
 async function contest(names: readonly string[], seed = 1) {
   const bench = new ClusterBench({ seed, delayMs: { min: 0, max: 5 } });
@@ -137,6 +138,28 @@ describe('taking over', () => {
     membership.announce({ leads: [{ name: NAME, epoch: 99 }] });
     expect(await bench.until(() => second.stopped)).toBeLessThan(100);
     membership.announce({ leads: [] });
+    await close();
+  });
+
+  test('from one that has lost the store alone, and not when it is away for all', async () => {
+    const { contested, bench, node, close, untilLed } = await contest(['a', 'b', 'c']);
+    const waiting = new Set<string>();
+    const ends = ['a', 'b', 'c']
+      .map(node)
+      .map(({ name, membership, clock }) =>
+        watchStore({ membership, clock, isWaiting: () => waiting.has(name) }),
+      );
+    await untilLed(1);
+    const first = contested.led[0]!;
+    for (const name of ['a', 'b', 'c']) waiting.add(name);
+    await bench.pass(60_000);
+    expect([contested.led.length, first.stopped]).toEqual([1, false]);
+    for (const name of ['a', 'b', 'c']) if (name !== first.node) waiting.delete(name);
+    expect(await untilLed(2)).toBeLessThan(10_000);
+    expect(contested.leaders).not.toContain(first.node);
+    await bench.pass(20_000);
+    expect(contested.led).toHaveLength(2);
+    for (const end of ends) end();
     await close();
   });
 
