@@ -22,7 +22,7 @@ import { evolve } from '../dialogue/evolve-conversation.ts';
 import type { ModelAnswer, Role } from '../dialogue/chat.ts';
 import { conversationIdOf } from '../dialogue/settings.ts';
 import { searchResult } from '../dialogue/tools.ts';
-import { type DlgforgeError, invariant, isDlgforgeError, messageOf, unreachable } from '../kernel/errors.ts';
+import { type DlgforgeError, invariant, isDlgforgeError, unreachable } from '../kernel/errors.ts';
 import { persistenceId, runId as toRunId } from '../kernel/ids.ts';
 import type { WebSearch } from '../ports/retriever.ts';
 import { type Journal, runPrefix } from '../ports/store.ts';
@@ -38,8 +38,8 @@ import { decodeConversationMessage } from './decode-messages.ts';
 import type { RunDirectory } from './directory.ts';
 import type { ModelCalls } from './endpoint-router/model-calls.ts';
 import { createEnquiries } from './enquiries.ts';
-import { handOverOf } from './hand-over.ts';
-import type { CommitterMessage, CommitterSays, ConversationMessage, WorkerMessage } from './messages.ts';
+import { createHandingOver } from './handing-over.ts';
+import type { CommitterSays, ConversationMessage, WorkerMessage } from './messages.ts';
 import { type Persistence, persistentActor } from './runtime/persistent-actor.ts';
 import type { ActorContext, ActorDefinition, ActorRef, Behaviour } from './runtime/types.ts';
 
@@ -56,8 +56,6 @@ export interface ConversationOptions {
 
 /** A conversation has some fifteen events a turn; reading them is cheaper than writing its state often. */
 const SNAPSHOT_EVERY = 256;
-/** Whoever was handed over to may have been restarted since, and forgotten it. */
-const REMIND_MS = 10_000;
 /** The journal of a conversation. */
 export const conversationPersistenceId = (runId: string, languageIndex: number, index: number) =>
   persistenceId(`${runPrefix(toRunId(runId))}${languageIndex}/${index}`);
@@ -125,6 +123,15 @@ function createConversation(
   const rank = { languageIndex, index };
   const conversationId = conversationIdOf(dialogue.settings, languageIndex, index);
   const enquiries = createEnquiries(context, directory, rank);
+  const committing = createHandingOver({
+    context,
+    directory,
+    worker,
+    conversationId,
+    state: () => persistence.state,
+    settings: dialogue.settings,
+    inputs: options.inputs,
+  });
   let callsInFlight = 0;
   /** The contact with the others in which the journal was known to be this actor's. */
   let confirmedIn = directory.contacts();
@@ -134,7 +141,6 @@ function createConversation(
   let startedStep = -1;
   /** Calls that were not made because none may be. */
   let heldBack: Effect[] = [];
-  let cancelReminder = (): void => undefined;
 
   const command = (next: ConversationCommand): ConversationMessage => ({ type: 'Command', command: next });
   const failed = (error: unknown): ConversationMessage => ({ type: 'EffectFailed', error });
@@ -150,7 +156,7 @@ function createConversation(
       case 'CallFailed':
         return callFailed(message.effect, message.error);
       case 'HandOverAnswered':
-        return handOverAnswered(message.error);
+        return committing.answered(message.error);
       case 'Drain':
         held.admission.abort();
         held.drainOrder = message.order;
@@ -158,7 +164,7 @@ function createConversation(
       case 'GoOn':
         return goOn();
       case 'RemindCommitter':
-        return remind(message.step);
+        return committing.remind(message.step);
       default:
         return unreachable(message);
     }
@@ -185,7 +191,7 @@ function createConversation(
     if (epoch < held.epoch) return;
     held.epoch = epoch;
     if (said.type !== 'HandOverAgain') await obey(said);
-    else if (persistence.state.stage.type === 'ready') handOver();
+    else if (persistence.state.stage.type === 'ready') committing.handOver();
   };
 
   const goOn = (): void => {
@@ -262,7 +268,7 @@ function createConversation(
       case 'UseTool':
         return useTool(effect);
       case 'HandOver':
-        return handOver();
+        return committing.handOver();
       default:
         return unreachable(effect);
     }
@@ -366,44 +372,6 @@ function createConversation(
       (result) => taken({ ...result }),
       (error) => ({ type: 'CallFailed', effect, error }),
     );
-  };
-
-  const handOver = (): void => {
-    const committer = directory.committer();
-    const { state } = persistence;
-    if (committer !== null) {
-      const said = handOverOf(state, context.self, dialogue.settings, options.inputs);
-      context.pipe(
-        context.ask<CommitterMessage, 'taken'>(committer, (replyTo) => ({ ...said, replyTo }), {
-          timeoutMs: REMIND_MS,
-        }),
-        () => ({ type: 'HandOverAnswered', error: null }),
-        (error) => ({ type: 'HandOverAnswered', error }),
-      );
-    }
-    remindLater();
-  };
-
-  /** One that was lost is repeated; one that cannot travel or is not understood would keep all others waiting. */
-  const handOverAnswered = (error: unknown): void => {
-    if (error === null || (isDlgforgeError(error) && error.code !== 'refused')) return;
-    const message = `The conversation ${conversationId} cannot be handed over: ${messageOf(error)}`;
-    context.tell(worker, { type: 'ReportTrouble', trouble: { code: 'refused', message } });
-  };
-
-  const remind = (step: number | null): void => {
-    const { state } = persistence;
-    if (state.stage.type !== 'ready' || (step !== null && step !== state.step)) return;
-    const committer = directory.committer();
-    if (committer !== null)
-      context.tell(committer, { type: 'RemindOfHandOver', rank, conversation: context.self });
-    remindLater();
-  };
-
-  const remindLater = (): void => {
-    const { step } = persistence.state;
-    cancelReminder();
-    cancelReminder = context.after(REMIND_MS, { type: 'RemindCommitter', step });
   };
 
   // An imported journal may end between two turns; any command goes on from there.
