@@ -71,8 +71,6 @@ export interface Contender {
 const LEASE_TTL_MS = 30_000;
 /** Whoever has renewed within this is at work, though it is not heard; leaders renew every two seconds. */
 const RENEWED_MS = 2_500;
-/** A leader that is out of contact leaves others the time to take its place, and then asks whether they have. */
-const RENEW_ALONE_MS = 10_000;
 /** The first looks at a lease that nobody leads under come quicker: it may be free in a moment. */
 const LOOK_MIN_MS = 50;
 const STORE_LOOK_MS = 1_000;
@@ -272,13 +270,13 @@ class SingletonContender implements Contender {
 
   async #keepRenewing(lease: LeaseGrant, over: AbortController): Promise<void> {
     const { clock, membership, store, name } = this.#options;
-    let renewedAtMs = clock.now();
+    let isLeftOut = false;
     for (;;) {
       await delay(clock, this.#timings.renewMs, over.signal);
       if (over.signal.aborted) return;
-      // Who cannot be reached by the others must not keep them from taking over.
-      if (!membership.inContact() && clock.now() - renewedAtMs < RENEW_ALONE_MS) continue;
-      renewedAtMs = clock.now();
+      // Whom the others cannot reach leaves them the time to take over, and then asks whether they have.
+      isLeftOut = !isLeftOut && !membership.inContact();
+      if (isLeftOut) continue;
       try {
         await store.renewLease(lease);
       } catch (error) {

@@ -129,7 +129,7 @@ describe('taking over', () => {
     const first = contested.led[0]!;
     bench.transport.cutOff(first.node);
     await untilLed(2);
-    await bench.until(() => first.stopped, 10_000);
+    await bench.until(() => first.stopped, 2_500);
     bench.transport.restore(first.node);
     await bench.pass(5_000);
     const second = contested.led[1]!;
