@@ -119,8 +119,12 @@ test(`the same bytes while something is killed or frozen every ${EVERY_MS / 1000
     },
     say,
   });
-  const end = await endOf(() => follower).finally(async () => await nemesis.stop());
-  expect(end.code, end.stderr).toBe(0);
+  try {
+    const end = await endOf(() => follower);
+    expect(end.code, end.stderr).toBe(0);
+  } finally {
+    await nemesis.stop();
+  }
   const seconds = (Date.now() - startedAtMs) / 1000;
   const judged = await judge(lab, nemesis.disruptions);
   say(`${nemesis.done.length} faults in ${seconds.toFixed(0)} s; ${judged}`);

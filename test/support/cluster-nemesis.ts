@@ -59,11 +59,16 @@ export function startNemesis({ lab, seed, everyMs, follower, followAgain, say }:
     from[Math.floor(draw(what) * from.length)];
 
   /** What was broken is mended later, whatever comes in between. */
-  const later = (afterMs: number, mend: () => void | Promise<void>): void => {
-    repairs.push(sleep(afterMs).then(mend));
+  const later = (afterMs: number, mend: () => void | Promise<void>): Promise<void> => {
+    const repair = sleep(afterMs).then(mend);
+    repairs.push(repair);
+    return repair;
   };
+  /** Each server is hit again only when it is up. */
+  let natsUp: Promise<void> = Promise.resolve();
+  let postgresUp: Promise<void> = Promise.resolve();
   const replace = ({ workerCount }: LabAgent): void =>
-    later(1_000, async () => void (await lab.startAgent({ workers: workerCount })));
+    void later(1_000, async () => void (await lab.startAgent({ workers: workerCount })));
 
   const killAgent = async (agent: LabAgent, kill: () => Promise<void>): Promise<void> => {
     disruptions += 1;
@@ -73,7 +78,7 @@ export function startNemesis({ lab, seed, everyMs, follower, followAgain, say }:
   const freezeNode = (agent: LabAgent): void => {
     disruptions += 1;
     agent.freeze();
-    later(between(FREEZE_MIN_MS, FREEZE_MAX_MS), () => agent.thaw());
+    void later(between(FREEZE_MIN_MS, FREEZE_MAX_MS), () => agent.thaw());
   };
   const hitWorker = (name: 'SIGKILL' | 'SIGSTOP'): void => {
     const pid = pick(
@@ -82,17 +87,19 @@ export function startNemesis({ lab, seed, everyMs, follower, followAgain, say }:
     );
     if (pid === undefined || !signal(pid, name)) return;
     disruptions += 1;
-    if (name === 'SIGSTOP') later(between(FREEZE_MIN_MS, FREEZE_MAX_MS), () => void signal(pid, 'SIGCONT'));
+    if (name === 'SIGSTOP')
+      void later(between(FREEZE_MIN_MS, FREEZE_MAX_MS), () => void signal(pid, 'SIGCONT'));
   };
   const killNats = async (withQueue: boolean): Promise<void> => {
-    signal(lab.nats.pid, 'SIGCONT');
+    await natsUp;
     await lab.nats.kill();
     if (withQueue) await lab.deleteQueue();
-    later(between(500, DOWN_MAX_MS), () => lab.nats.start());
+    natsUp = later(between(500, DOWN_MAX_MS), () => lab.nats.start());
   };
   const killPostgres = async (): Promise<void> => {
+    await postgresUp;
     await lab.postgres.kill();
-    later(between(500, DOWN_MAX_MS), () => lab.postgres.start());
+    postgresUp = later(between(500, DOWN_MAX_MS), () => lab.postgres.start());
   };
   const someAgent = (): LabAgent => {
     const agent = pick('agent', lab.agents());
@@ -125,21 +132,25 @@ export function startNemesis({ lab, seed, everyMs, follower, followAgain, say }:
         return freezeNode(await leader());
       case 'kill whoever follows':
         follower().child.kill('SIGKILL');
-        return later(500, followAgain);
+        return void later(500, followAgain);
       case 'kill NATS':
         return killNats(false);
       case 'kill NATS and delete its queue':
         return killNats(true);
       case 'freeze NATS': {
+        await natsUp;
         const { pid } = lab.nats;
         signal(pid, 'SIGSTOP');
-        return later(between(500, FREEZE_MAX_MS / 2), () => void signal(pid, 'SIGCONT'));
+        natsUp = later(between(500, FREEZE_MAX_MS / 2), () => void signal(pid, 'SIGCONT'));
+        return;
       }
       case 'kill Postgres':
         return killPostgres();
       case 'freeze Postgres':
+        await postgresUp;
         lab.postgres.freeze();
-        return later(between(500, FREEZE_MAX_MS / 2), () => lab.postgres.thaw());
+        postgresUp = later(between(500, FREEZE_MAX_MS / 2), () => lab.postgres.thaw());
+        return;
     }
   };
 
