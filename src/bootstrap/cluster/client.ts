@@ -64,19 +64,3 @@ export function askNode<R>(
 /** The members that are nodes in the eyes of a person. */
 export const nodesOf = ({ membership }: ClusterNode): readonly Member[] =>
   membership.members().filter(({ card }) => card.kind === 'agent' || card.kind === 'run');
-
-/** Resolves true when the node has left or was lost, false when it has not in time. */
-export function untilGone({ membership }: ClusterNode, node: string, withinMs: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const looked = setInterval(() => {
-      if (membership.isAlive(node)) return;
-      finish(true);
-    }, 50);
-    const timer = setTimeout(() => finish(false), withinMs);
-    const finish = (gone: boolean): void => {
-      clearInterval(looked);
-      clearTimeout(timer);
-      resolve(gone);
-    };
-  });
-}

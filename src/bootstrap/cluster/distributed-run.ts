@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { secretsOf } from '../../config/secrets-of.ts';
 import { withoutSecrets } from '../../config/show.ts';
-import { DlgforgeError } from '../../kernel/errors.ts';
+import { DlgforgeError, isDlgforgeError } from '../../kernel/errors.ts';
 import { canonicalJson } from '../../kernel/hash.ts';
 import type { RunId } from '../../kernel/ids.ts';
 import type { CapabilityMemory } from '../../ports/model.ts';
@@ -38,8 +38,7 @@ export async function runDistributed(
   await using cleanUp = new AsyncDisposableStack();
   const checked = await preflight(project, options, cleanUp);
   await checkModels(project, checked);
-  const { address, isOurs } = await attachOrStart(project, options, started);
-  const node = await joinForRun(project, options, address, isOurs, cleanUp);
+  const { node, isOurs } = await joinSome(project, options, started, cleanUp);
   await untilWarm(node, options);
   if (options.detach === true && !isOurs) refuseWithoutNodes(node);
   if (options.stop.aborted) throw new DlgforgeError('cancelled', 'Stopped before the run was submitted.');
@@ -48,6 +47,26 @@ export async function runDistributed(
   started.move();
   if (options.detach === true) return { status: 'detached', runId: submitted.runId };
   return await followToEnd({ project, node, options, ...submitted });
+}
+
+/** A cluster that was found may end at the same moment: one that another run had started for itself. */
+async function joinSome(
+  project: Project,
+  options: RunOptions,
+  started: AsyncDisposableStack,
+  cleanUp: AsyncDisposableStack,
+): Promise<{ readonly node: ClusterNode; readonly isOurs: boolean }> {
+  const once = async () => {
+    const { address, isOurs } = await attachOrStart(project, options, started);
+    return { node: await joinForRun(project, options, address, isOurs, cleanUp), isOurs };
+  };
+  try {
+    return await once();
+  } catch (error) {
+    if (!isDlgforgeError(error, 'transport') || project.config.run.distributed.address !== 'auto')
+      throw error;
+    return await once();
+  }
 }
 
 const WARM_MS = 15_000;
@@ -97,7 +116,7 @@ interface Attached {
 /** What it starts is stopped with `started`. */
 async function attachOrStart(
   project: Project,
-  { observer }: RunOptions,
+  { observer, stop: asked }: RunOptions,
   started: AsyncDisposableStack,
 ): Promise<Attached> {
   const wanted = wantedBy(project);
@@ -116,7 +135,7 @@ async function attachOrStart(
       'No cluster is running on this machine, and one that is started for this run would have no workers: run.distributed.spawn.workers is false, or replicas_qa and replicas_complete are both 0. Let it bring some, or start nodes that do with `dlgforge cluster start --head`.',
     );
   }
-  const cluster = await startLocalCluster(project, observer);
+  const cluster = await startLocalCluster(project, observer, asked);
   started.defer(() => cluster.stop());
   return { address: cluster.address, isOurs: true };
 }
