@@ -12,6 +12,7 @@ import { conversationIdOf } from '../dialogue/settings.ts';
 import type { Rank } from '../dialogue/schedule.ts';
 import { isDlgforgeError, messageOf, unreachable } from '../kernel/errors.ts';
 import type { Delivery, WorkConsumer, WorkQueue } from '../ports/work-queue.ts';
+import { fairShareOf } from './fair-share.ts';
 import { conversation, type ConversationOptions } from './conversation.ts';
 import { decodeClaimReply, decodeWorkerMessage } from './decode-messages.ts';
 import { crashed } from './hand-over.ts';
@@ -38,12 +39,6 @@ const TICK_MS = 1_000;
 const RENEW_TICKS = 5;
 const CLAIM_TRY_MS = 5_000;
 const CLAIM_PAUSE_MS = 250;
-const CAPACITY_MIN = 8;
-/** A report names all that a worker has, and fits into one message. */
-const CAPACITY_MAX = 5_000;
-/** Some room above the fair share, so that a worker that is ahead is not idle. */
-const CAPACITY_SHARE = 1.5;
-
 /** What a restart must not forget. */
 interface Held {
   notice: RunNotice | null;
@@ -82,12 +77,7 @@ function createWorker(
   const isGivingUp = (): boolean => held.isHandingBack || held.trouble !== null;
   const mayCall = (rank: Rank): boolean => phase() === 'running' && !isGivingUp() && !isLeft(rank);
 
-  const capacity = (): number => {
-    if (held.notice === null || isGivingUp()) return 0;
-    const { window, workerCount } = held.notice;
-    const share = Math.ceil((CAPACITY_SHARE * window) / Math.max(1, workerCount));
-    return Math.min(CAPACITY_MAX, Math.max(CAPACITY_MIN, share));
-  };
+  const capacity = (): number => (held.notice === null || isGivingUp() ? 0 : fairShareOf(held.notice));
 
   // A delivery has functions and is this process's own, so it comes in by a pipe and not as a message.
   const consumer: WorkConsumer | null =

@@ -5,7 +5,7 @@
  * understand, and say so.
  */
 import { z } from 'zod';
-import type { NodeCard } from '../../ports/membership.ts';
+import type { Leader, Member, NodeCard } from '../../ports/membership.ts';
 
 /** Nodes one step apart work together, so that a cluster can be updated node by node. */
 const PROTOCOL_STEPS_MAX = 1;
@@ -97,3 +97,23 @@ function refused(body: unknown, why: string): Heard {
 
 export const sameLeads = (a: NodeCard['leads'], b: NodeCard['leads']): boolean =>
   a.length === b.length && a.every(({ name, epoch }) => b.some((l) => l.name === name && l.epoch === epoch));
+
+/** Who runs the singleton `name`, by the highest epoch; null when nobody says so. */
+export function leaderAmong(members: readonly Pick<Member, 'card'>[], name: string): Leader | null {
+  let best: Leader | null = null;
+  for (const { card } of members) {
+    const epoch = card.leads.find((lead) => lead.name === name)?.epoch;
+    if (epoch !== undefined && epoch > (best?.epoch ?? -1)) best = { node: card.node, epoch };
+  }
+  return best;
+}
+
+/** What is known of another node. */
+export interface Peer {
+  card: NodeCard;
+  seq: number;
+  lastHeardMs: number;
+  isProbed: boolean;
+  /** The latest return of ours that it told of. */
+  heardReturn: number;
+}

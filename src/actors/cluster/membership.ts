@@ -24,7 +24,9 @@ import { RefusedSenders } from '../runtime/refused-senders.ts';
 import {
   BROADCAST_CHARS_MAX,
   type Heartbeat,
+  leaderAmong,
   type MembershipMessage,
+  type Peer,
   readBroadcast,
   sameLeads,
   type Stranger,
@@ -55,15 +57,6 @@ export interface JoinedMembership extends Membership {
   leave(): void;
   /** Broadcasts that were dropped, by the node that they said they were from. */
   readonly refusedBySender: ReadonlyMap<string, number>;
-}
-
-interface Peer {
-  card: NodeCard;
-  seq: number;
-  lastHeardMs: number;
-  isProbed: boolean;
-  /** The latest return of ours that it told of. */
-  heardReturn: number;
 }
 
 const BROADCAST = 'a broadcast';
@@ -131,12 +124,7 @@ class NodeMembership implements JoinedMembership {
   }
 
   leaderOf(name: string): Leader | null {
-    let best: Leader | null = null;
-    for (const { card } of [...this.#self(), ...this.#peers.values()]) {
-      const epoch = card.leads.find((lead) => lead.name === name)?.epoch;
-      if (epoch !== undefined && epoch > (best?.epoch ?? -1)) best = { node: card.node, epoch };
-    }
-    return best;
+    return leaderAmong([...this.#self(), ...this.#peers.values()], name);
   }
 
   onChange(listener: (change: MembershipChange) => void): () => void {

@@ -63,8 +63,13 @@ export async function storeWith({ loaded, spec }: Submitted): Promise<MemoryStor
     fingerprint: {},
     plan: { memory },
   });
-  const holder = { host: CLUSTER_HOST, pid: 1, processKey: 'n', submittedAfter: 0,
-    command: 'test', sinceMs: 0 };
+  const holder = {
+    host: CLUSTER_HOST,
+    pid: 1,
+    processKey: 'n',
+    command: 'test',
+    sinceMs: 0,
+  };
   const granted = await store.acquireLease(`dataset/${DATASET}`, holder, 1_000, () => false);
   if (granted.type !== 'granted') throw new Error('the dataset is held');
   await store.saveRunSpec(RUN, granted.lease, spec);
