@@ -12,6 +12,8 @@ export interface RunOptions {
   readonly observer: RunObserver;
   /** On a cluster: submit the run and do not wait for it. @default false */
   readonly detach?: boolean;
+  /** On a cluster: serve the metrics of this process and its workers on this port. @default none */
+  readonly metricsPort?: number;
   /** Aborts at the first request to stop; what is in flight may finish. */
   readonly stop: AbortSignal;
 }

@@ -27,12 +27,20 @@ export function statusLines(status: ClusterStatus): string[] {
   ];
 }
 
+/** Of the node and its workers. */
+function actorsOf({ status, workers }: NodeStatus): number {
+  return [status, ...workers.map((worker) => worker.status)].reduce(
+    (sum, { actors }) => sum + (typeof actors === 'number' ? actors : 0),
+    0,
+  );
+}
+
 export function nodeLines(nodes: readonly NodeStatus[]): string[] {
   if (nodes.length === 0) return ['no nodes'];
   const number = (value: unknown): string => (typeof value === 'number' ? decimal(value) : '-');
   return [
     ...table(
-      ['node', 'kind', 'version', 'heartbeat', 'up', 'workers', 'GPUs', 'load', 'leads'],
+      ['node', 'kind', 'version', 'heartbeat', 'up', 'workers', 'actors', 'GPUs', 'load', 'leads'],
       nodes.map((node) => [
         node.node,
         node.kind + (node.status['draining'] === true ? ' (draining)' : ''),
@@ -40,6 +48,7 @@ export function nodeLines(nodes: readonly NodeStatus[]): string[] {
         `${decimal(node.heartbeatAgeMs / 1000)} s`,
         duration(Date.now() - Date.parse(node.startedAt)),
         `${node.workers.length}`,
+        actorsOf(node),
         number(node.status['gpus']).replace(/\.0$/, ''),
         number(node.status['load']),
         node.leads.join(', '),

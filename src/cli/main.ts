@@ -42,6 +42,11 @@ export function createProgram(): Command {
       false,
     )
     .option('--detach', 'on a cluster: submit the run, print its id, and do not wait for it', false)
+    .option(
+      '--metrics-port <port>',
+      'on a cluster: serve metrics for Prometheus on this port of 127.0.0.1',
+      port,
+    )
     .option('--quiet', 'no progress, only warnings and the summary', false)
     .addOption(json('print a machine-readable summary on stdout'))
     .addOption(logFormat())

@@ -16,6 +16,8 @@ import { type Fingerprint, fingerprintOf } from '../fingerprint.ts';
 import { type Preflight, preflight, prepareBackend, prepareDataset } from '../prepare-run.ts';
 import type { Project } from '../project.ts';
 import type { RunOptions } from '../run-options.ts';
+import { openNodeMetrics } from '../metrics/node-metrics.ts';
+import { BUILD } from '../version.ts';
 import { openRun, refuseChanges, type WantedRun, wantedRun } from '../run-record.ts';
 import type { DetachedRun, RunReport } from '../run-report.ts';
 import type { ClusterNode } from './join.ts';
@@ -151,6 +153,9 @@ async function joinForRun(
   const { config, loaded, folders, logger } = project;
   const { spawn } = config.run.distributed;
   const brings = !isOurs && options.detach !== true;
+  const metrics =
+    options.metricsPort === undefined ? null : openNodeMetrics({ version: BUILD, nodeKind: 'run' });
+  if (metrics !== null) cleanUp.defer(() => metrics.close());
   const running = await startNode({
     address,
     kind: 'run',
@@ -167,11 +172,20 @@ async function joinForRun(
     configPath: loaded.configPath,
     untilIdle: false,
     isHead: false,
+    ...(metrics === null ? {} : { metrics: metrics.metrics }),
     command: options.command,
     logger,
     onStatus: (text) => options.observer.status(text),
   });
   cleanUp.defer(() => running.drain());
+  if (metrics !== null && options.metricsPort !== undefined) {
+    const { port } = await metrics.serve({
+      port: options.metricsPort,
+      workers: () => running.workers.running,
+      trouble: () => (running.node.membership.inContact() ? null : 'not in contact with NATS'),
+    });
+    logger.log('info', 'run', `[run] metrics: http://127.0.0.1:${port}/metrics`);
+  }
   return running.node;
 }
 

@@ -110,6 +110,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const status = (): Readonly<Record<string, unknown>> => ({
     workers: pool.running.length,
     workersMax: workers,
+    actors: node.system.tree().length,
     gpus,
     cpus: availableParallelism(),
     load: Number(loadavg()[0]?.toFixed(2)),

@@ -10,6 +10,7 @@ import { print, say } from '../terminal.ts';
 interface Flags extends RunFlags {
   readonly allowConfigChange: boolean;
   readonly detach?: boolean;
+  readonly metricsPort?: number;
   readonly quiet: boolean;
   readonly json?: boolean;
   readonly logFormat: 'text' | 'json';
@@ -33,6 +34,7 @@ export async function run(configPath: string, flags: Flags): Promise<number> {
     const report = await runProject(project, {
       allowConfigChange: flags.allowConfigChange,
       detach: flags.detach === true,
+      ...(flags.metricsPort === undefined ? {} : { metricsPort: flags.metricsPort }),
       command: `dlgforge run ${configPath}`,
       observer: progress,
       stop: stop.signal,
