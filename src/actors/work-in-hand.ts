@@ -1,7 +1,7 @@
 /** What a worker has in hand, delivery by delivery, and how far it is with each. */
 import type { Rank } from '../dialogue/schedule.ts';
 import type { Delivery } from '../ports/work-queue.ts';
-import type { ConversationMessage, HandOver } from './messages.ts';
+import type { ConversationMessage, HandOver, RunNotice, RunTrouble } from './messages.ts';
 import type { ActorRef } from './runtime/types.ts';
 
 export type Stage =
@@ -74,4 +74,14 @@ export class WorkInHand {
   get isDrained(): boolean {
     return this.all().every(({ stage }) => stage.type !== 'running' || stage.isDrained);
   }
+}
+
+/** What a restart of a worker must not forget. */
+export interface Held {
+  notice: RunNotice | null;
+  isHandingBack: boolean;
+  /** Why it can do nothing for the run: what it has goes to others. */
+  trouble: RunTrouble | null;
+  /** For how long it has had it. */
+  troubleTicks: number;
 }

@@ -26,7 +26,7 @@ import type {
 } from './messages.ts';
 import type { ActorContext, ActorDefinition, Behaviour, ReplyTo, Terminated } from './runtime/types.ts';
 import { isRunLevel } from './run-level-failure.ts';
-import { type InHand, WorkInHand } from './work-in-hand.ts';
+import { type Held, type InHand, WorkInHand } from './work-in-hand.ts';
 
 export interface WorkerOptions extends ConversationOptions {
   readonly runId: string;
@@ -36,19 +36,12 @@ export interface WorkerOptions extends ConversationOptions {
 }
 
 const TICK_MS = 1_000;
+const TROUBLE_TICKS = 60;
 const RENEW_TICKS = 5;
 const CLAIM_TRY_MS = 5_000;
 const CLAIM_PAUSE_MS = 250;
-/** What a restart must not forget. */
-interface Held {
-  notice: RunNotice | null;
-  isHandingBack: boolean;
-  /** Why it can do nothing for the run: what it has goes to others. */
-  trouble: RunTrouble | null;
-}
-
 export function worker(options: WorkerOptions): ActorDefinition<WorkerMessage> {
-  const held: Held = { notice: null, isHandingBack: false, trouble: null };
+  const held: Held = { notice: null, isHandingBack: false, trouble: null, troubleTicks: 0 };
   return {
     kind: 'worker',
     mailbox: { capacity: 65_536 },
@@ -333,8 +326,18 @@ function createWorker(
     }
   };
 
+  /** A node's trouble may pass; as long as others go on with the run there is time to try again. */
+  const tryAgain = (): void => {
+    held.troubleTicks = held.trouble === null ? 0 : held.troubleTicks + 1;
+    if (held.troubleTicks < TROUBLE_TICKS || inHand.all().length > 0) return;
+    held.trouble = null;
+    consumer?.setCapacity(capacity());
+    steer();
+  };
+
   const tick = (): void => {
     ticks += 1;
+    tryAgain();
     report();
     for (const { name, delivery, stage } of inHand.all()) {
       if (ticks % RENEW_TICKS === 0) delivery.renew();

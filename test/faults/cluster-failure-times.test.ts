@@ -21,6 +21,8 @@ const WINDOW = 12;
 /** Nobody waits for a permit, so whoever has a conversation has a call open most of the time. */
 const MAX_IN_FLIGHT = WINDOW;
 const AGENTS = 3;
+/** A worker tells every two seconds what it has. */
+const CARD_MS = 3_000;
 
 let lab: ClusterLab;
 let observer: ClusterNode;
@@ -222,6 +224,8 @@ test('a node is frozen: its conversations go on elsewhere in 10 s, and when it t
     const thawedAtMs = Date.now();
     await untilAlive(nodes, agent);
     thaws.push(Date.now() - thawedAtMs);
+    // Until its worker's card tells that its conversations went on elsewhere, it looks busy and is not.
+    await sleep(CARD_MS);
     return ms;
   });
   process.stderr.write(

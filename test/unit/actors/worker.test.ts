@@ -251,6 +251,13 @@ test('what it had goes to others when it cannot go on, and it takes nothing more
   publish(3);
   await clock.settle();
   expect(queue.waiting).toBe(3);
+  // A minute later it tries again: what was the matter may have passed.
+  for (let second = 0; second < 61; second += 1) {
+    clock.advance(1_000);
+    await clock.settle();
+  }
+  await until(() => claims > 2, 'it takes work again');
+  expect(heard.at(-1)?.trouble).toBeNull();
 });
 
 test('however wide the window is, it takes no more than a report can name', async () => {
