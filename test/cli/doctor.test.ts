@@ -108,3 +108,26 @@ test('a knowledge folder without text is a problem, whatever is in it', async ()
   expect(missing.stdout).toMatch(/✗ knowledge +Missing knowledge directory: /);
   expect(missing.code).toBe(1);
 });
+
+test('a distributed run: whether a cluster answers, or what starting one takes', async () => {
+  const distributed = { enabled: true, namespace: 'doctors' };
+  const write = async (name: string, settings: object): Promise<void> =>
+    await writeFile(
+      join(project.folder, name),
+      stringify({ run: { distributed: { ...distributed, ...settings } }, llm: { backend: 'rehearsal' } }),
+    );
+  await write('starts.yaml', {});
+  await write('waits.yaml', { auto_start_local: false });
+  await write('far.yaml', { address: 'nats://127.0.0.1:1' });
+  const cluster = async (name: string) => {
+    const { stdout } = await project.run(['doctor', name, '--json']);
+    return (JSON.parse(stdout) as Report).checks.find((check) => check.name === 'cluster');
+  };
+  expect(await cluster('starts.yaml')).toMatchObject({ outcome: 'ok' });
+  expect(await cluster('waits.yaml')).toMatchObject({
+    outcome: 'problem',
+    hint: expect.stringContaining('dlgforge cluster start --head') as string,
+  });
+  expect((await cluster('far.yaml'))?.outcome).toBe('problem');
+  expect(await cluster('config.yaml')).toBeUndefined();
+});

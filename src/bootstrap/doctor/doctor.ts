@@ -7,6 +7,7 @@ import { checkRequirements } from '../../config/requirements.ts';
 import { projectWithoutLogs } from '../project.ts';
 import { assetChecks } from './asset-checks.ts';
 import { type Check, configProblem, guarded, ok } from './check.ts';
+import { clusterChecks } from './cluster-checks.ts';
 import { endpointChecks } from './endpoint-checks.ts';
 import { folderChecks } from './folder-checks.ts';
 import { knowledgeChecks, retrievalChecks } from './knowledge-checks.ts';
@@ -29,6 +30,7 @@ export async function diagnose(configPath: string): Promise<readonly Check[]> {
     endpointChecks(project, requirements),
     guarded('disk', () => folderChecks(project)),
     storeChecks(project),
+    clusterChecks(project),
   ]);
   return [
     node,

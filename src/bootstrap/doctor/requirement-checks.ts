@@ -4,24 +4,17 @@ import type { AgentRole, Config } from '../../config/schema.ts';
 import type { Requirements } from '../../config/requirements.ts';
 import { modelOf, samplesPerLanguage } from '../../config/roles.ts';
 import type { Project } from '../project.ts';
-import { type Check, configProblem, ok, problem, warning } from './check.ts';
+import { type Check, configProblem, ok, warning } from './check.ts';
 
 /** @param problems what loading found; `project` is what could be read all the same. */
 export function configChecks(project: Project, problems: readonly ConfigProblem[]): Check[] {
   const { loaded, config } = project;
   const notices = loaded.notices.map((notice) => warning('config', notice));
-  if (config.run.distributed.enabled) notices.push(noCluster);
   if (problems.length > 0) return [...problems.map((each) => configProblem('config', each)), ...notices];
   const { target_languages: languages, turns } = config.run;
   const wanted = `${samplesPerLanguage(config)} conversations of ${turns.min} to ${turns.max} turns in ${languages.join(', ')}`;
   return [ok('config', `${loaded.configPath}: ${wanted}`), ...notices];
 }
-
-const noCluster = problem(
-  'config',
-  'run.distributed.enabled is true, but this release runs in one process.',
-  'Set run.distributed.enabled: false (DISTRIBUTED_ENABLED=false).',
-);
 
 export function requirementChecks(project: Project, requirements: Requirements): Check[] {
   const { roles, problems, notices } = requirements;
