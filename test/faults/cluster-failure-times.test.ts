@@ -10,6 +10,7 @@ import { joinAsClient } from '../../src/bootstrap/cluster/client.ts';
 import { wantedFromFlags } from '../../src/bootstrap/cluster/find-cluster.ts';
 import type { ClusterNode } from '../../src/bootstrap/cluster/join.ts';
 import { paidTwice, tooManyOpen, twoWriters } from '../support/cluster-checker.ts';
+import { runId } from '../../src/kernel/ids.ts';
 import { factsOf } from '../support/cluster-facts.ts';
 import { type ClusterLab, type LabAgent, startLab } from '../support/cluster-lab.ts';
 import { signal } from '../support/cluster-processes.ts';
@@ -276,6 +277,11 @@ test(`Postgres is down for ${DOWN_MS / 1000} s: the run goes on within 5 s of it
 
 test('after all that: no two writers, nothing paid for twice, never too many requests open', async () => {
   await steady();
+  // Commits are in rank order: once they have passed all that was begun, no victim's conversation is left behind.
+  const begun = (await lab.store.journal.list(`run/${RUN}/`)).length;
+  await expect
+    .poll(async () => (await lab.store.runCounts(runId(RUN)))[0]?.nextIndex ?? 0, { timeout: 120_000 })
+    .toBeGreaterThanOrEqual(begun);
   expect((await lab.run(['runs', 'cancel', RUN])).code).toBe(0);
   await expect.poll(async () => (await lab.store.activeRuns()).length, { timeout: 30_000 }).toBe(0);
   const facts = await factsOf(lab.store, RUN, lab.rehearsal.log());
