@@ -1,8 +1,9 @@
 /**
  * An index in an object store, which every node opens in place. There is no rename there that would put a
  * manifest in its place, so each index is described by a table of its own: `index-<fingerprint>`, with one row,
- * made in one step when the table of its passages is complete. Nothing is ever changed or taken away: what
- * nobody needs any more is deleted with the store's own tools.
+ * made in one step when the table of its passages is complete. Of two nodes that make it at once LanceDB may
+ * let both, the second as a second version: the first version is the one that counts. Nothing is ever changed
+ * or taken away: what nobody needs any more is deleted with the store's own tools.
  */
 import { connect, type Connection } from '@lancedb/lancedb';
 import { DlgforgeError, messageOf } from '../kernel/errors.ts';
@@ -22,6 +23,7 @@ export interface SharedPlace {
   readonly fingerprint: string;
 }
 
+const FIRST_VERSION = 1;
 const descriptionOf = (fingerprint: string): string => `index-${fingerprint}`;
 
 async function connected<T>(
@@ -49,6 +51,7 @@ function described(place: SharedPlace): Promise<Manifest | null> {
     const name = descriptionOf(place.fingerprint);
     if (!(await connection.tableNames({ limit: 100_000 })).includes(name)) return null;
     const table = await connection.openTable(name);
+    await table.checkout(FIRST_VERSION);
     const [row] = (await table.query().limit(1).toArray()) as { readonly manifest: string }[];
     table.close();
     const state = parseManifest(row?.manifest ?? '');
@@ -100,6 +103,7 @@ export async function shareIndex(options: ShareOptions): Promise<void> {
       const row = { manifest: JSON.stringify(manifest) };
       (await connection.createTable(descriptionOf(fingerprint), [row])).close();
     });
+    if ((await described(options))?.table !== table) return await tables.drop(table);
     logger.log('info', 'retrieval', `[retrieval] copied the knowledge index to ${uri}`, { fingerprint });
   } catch (error) {
     await tables.drop(table);

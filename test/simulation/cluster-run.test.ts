@@ -271,7 +271,8 @@ describe('what a person wants', () => {
   });
 
   test('cancel: the run ends as cancelled, with what was paid for; a person may still have it go on', async () => {
-    const cluster = await startCluster({ shutdownGraceMs: 60_000 });
+    // So few are open that the run cannot have ended before its cancellation is seen.
+    const cluster = await startCluster({ shutdownGraceMs: 60_000, batchSize: 2 });
     const { outcome } = await cluster.lead('a', true);
     await cluster.addWorker('b');
     await until(async () => (await committedCount()) >= 2, 'two commits');
