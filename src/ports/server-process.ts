@@ -1,0 +1,104 @@
+/**
+ * Model servers as processes of this machine. A server is one `vllm serve` with everything that it starts; it is
+ * told from all other processes by its mark. Promises of the adapter:
+ *
+ * - P1 A program is called with a list of arguments, never through a shell; secrets go by environment only.
+ * - P2 Whoever of {the process that started it, the program, any process below it} ends, for whatever reason,
+ *   SIGKILL included, the whole tree of a server that is not to be kept is gone within 2 s.
+ * - P3 `ended` resolves once, when none of the tree is left. Any exit counts, status 0 too.
+ * - P4 What a server writes goes to its log file, which is rotated; the last lines stay at hand (I9).
+ */
+
+/** What to start. Everything but `address` decides whether a running server is the one that is wanted. */
+export interface ServerOrder {
+  /** Names the server on this machine, for example `run-1/0`; file names and marks are made of it. */
+  readonly name: string;
+  /** Program on the PATH, or a path. */
+  readonly program: string;
+  /** Without host and port, which the adapter adds from `address`. */
+  readonly args: readonly string[];
+  /** Added to the environment of this process; the values of the configuration are no secrets. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Whole GPUs, by index, for CUDA_VISIBLE_DEVICES; null leaves that variable alone. */
+  readonly gpus: readonly number[] | null;
+  /** Where to listen: the first free port from `portStart` on. */
+  readonly address: { readonly host: string; readonly portStart: number };
+  /** Absolute path of its log. */
+  readonly logPath: string;
+  /** It outlives whoever started it, and is found again by `findKept`. */
+  readonly keep: boolean;
+}
+
+/** What a server does before it answers, as its log tells. */
+export type StartPhase =
+  | 'starting'
+  | 'downloading the model'
+  | 'loading the weights'
+  | 'compiling'
+  | 'capturing graphs'
+  | 'warming up'
+  | 'started';
+
+export interface ServerExit {
+  readonly code: number | null;
+  readonly signal: string | null;
+  /** Oldest first. */
+  readonly lastLines: readonly string[];
+}
+
+export interface ServerProcess {
+  readonly name: string;
+  readonly pid: number;
+  readonly port: number;
+  /** GPUs that it was given, also when it was found again. */
+  readonly gpus: readonly number[] | null;
+  phase(): StartPhase;
+  lastLines(): readonly string[];
+  readonly ended: Promise<ServerExit>;
+  /** SIGTERM to the program, after `graceMs` SIGKILL to the whole tree. Idempotent; resolves as `ended` does. */
+  stop(graceMs?: number): Promise<ServerExit>;
+  /** SIGKILL to the whole tree at once. */
+  kill(): Promise<ServerExit>;
+  /** Lets a kept server go on without us. */
+  release(): void;
+}
+
+export interface ServerProcesses {
+  /**
+   * Whether `program` can be called here.
+   * @throws DlgforgeError `endpoint` that names the program and says how to install it.
+   */
+  require(program: string): Promise<void>;
+  /** @throws DlgforgeError `endpoint` when the program is missing, or no port is free. */
+  start(order: ServerOrder): Promise<ServerProcess>;
+  /** The kept server of this order that is running here, whoever started it; null when there is none. */
+  findKept(order: ServerOrder): Promise<ServerProcess | null>;
+  /** GPUs of this machine that kept servers hold. */
+  keptGpus(): Promise<readonly number[]>;
+  /** Ends what is left of servers that were not to be kept and whose starter has died; gives their number. */
+  sweep(): Promise<number>;
+}
+
+/** What a server says of itself over HTTP. */
+export interface ServerVitals {
+  /** Its `/health` answered 200. */
+  readonly isHealthy: boolean;
+  /** Ids that `/v1/models` lists; null when it did not answer. */
+  readonly models: readonly string[] | null;
+  /** From `/metrics`; null when it has none. */
+  readonly load: {
+    readonly running: number;
+    readonly waiting: number;
+    /** Prompt and generated tokens since its start: no progress while requests wait is a hang. */
+    readonly tokens: number;
+    /** Prompt tokens that came from the prefix cache; null when it does not say. */
+    readonly cachedTokens: number | null;
+  } | null;
+}
+
+/** Never throws; each part has at most `timeoutMs`. `baseUrl` ends with `/v1`. */
+export type ServerProbe = (
+  baseUrl: string,
+  key: string | null,
+  timeoutMs: number,
+) => Promise<ServerVitals>;
