@@ -97,8 +97,4 @@ export interface ServerVitals {
 }
 
 /** Never throws; each part has at most `timeoutMs`. `baseUrl` ends with `/v1`. */
-export type ServerProbe = (
-  baseUrl: string,
-  key: string | null,
-  timeoutMs: number,
-) => Promise<ServerVitals>;
+export type ServerProbe = (baseUrl: string, key: string | null, timeoutMs: number) => Promise<ServerVitals>;
