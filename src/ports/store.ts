@@ -2,6 +2,7 @@
  * The truth of every run: one SQL schema, two servers (embedded, or the user's own).
  * Every promise here is held by the database, not by memory of a process.
  */
+import type { Role } from '../dialogue/chat.ts';
 import type { LedgerEntry } from '../dialogue/payload.ts';
 import type { DatasetId, Epoch, PersistenceId, RunId } from '../kernel/ids.ts';
 import type { CapabilityMemory } from './model.ts';
@@ -86,6 +87,44 @@ export interface ActiveRun {
   readonly status: 'running' | 'paused';
   readonly wanted: RunWanted;
 }
+
+/**
+ * A change to the endpoints of a run, over those of its configuration. Says where to ask and who holds the key,
+ * never the key (I8).
+ */
+export interface RunEndpoint {
+  /** Unique in the run; the name of a configured endpoint replaces that one. */
+  readonly name: string;
+  /** http or https, without user information. */
+  readonly baseUrl: string;
+  /** Null: the role's own. */
+  readonly model: string | null;
+  /** The environment variable that holds the key, on each node that uses it. */
+  readonly keyVariable: string | null;
+  /** Relative share of traffic; > 0. */
+  readonly weight: number;
+  readonly maxInFlight: number;
+  /** Empty: all roles of the run. */
+  readonly roles: readonly Role[];
+  /** Null: the role's own. */
+  readonly timeoutMs: number | null;
+  /**
+   * `configured`: how the endpoint is reached stays as it is configured, only `wanted` counts; `added` by a
+   * person; `managed`: a server that a node of the run has started.
+   */
+  readonly source: 'configured' | 'added' | 'managed';
+  /** `drain`: what is in flight is finished, and nothing more is sent, until it is to be used again. */
+  readonly wanted: 'use' | 'drain' | 'remove';
+}
+
+/** All of them, as they were at this version. */
+export interface RunEndpoints {
+  readonly version: number;
+  readonly endpoints: readonly RunEndpoint[];
+}
+
+/** Endpoints that a run may have beside its configuration, the removed ones among them (I9). */
+export const RUN_ENDPOINTS_MAX = 1_000;
 
 export interface RunRecord {
   readonly id: RunId;
@@ -258,6 +297,15 @@ export interface Store {
   runWanted(id: RunId): Promise<RunWanted>;
   /** Runs with a spec that are running or paused, in order of id; every node asks each second. */
   activeRuns(): Promise<readonly ActiveRun[]>;
+  /**
+   * Adds or replaces the one of this name; needs no lease, and changes nothing when it is there as it is.
+   * @throws DlgforgeError `resume` when there is no such run, `overloaded` beyond `RUN_ENDPOINTS_MAX`.
+   */
+  setRunEndpoint(id: RunId, endpoint: RunEndpoint): Promise<void>;
+  /** In order of name. */
+  runEndpoints(id: RunId): Promise<RunEndpoints>;
+  /** Rises with every change of `runEndpoints`; 0 when there was none, or no such run. Every process asks twice a second. */
+  runEndpointsVersion(id: RunId): Promise<number>;
   runCounts(id: RunId): Promise<readonly RunCounts[]>;
   callTotals(id: RunId): Promise<readonly CallTotals[]>;
 

@@ -1,7 +1,8 @@
 /** Owns the runs in memory, in the order of creation; who may change them is checked before. */
 import type { Clock } from '../kernel/clock.ts';
 import type { RunId } from '../kernel/ids.ts';
-import type { ActiveRun, RunRecord, RunWanted } from '../ports/store.ts';
+import type { ActiveRun, RunEndpoint, RunEndpoints, RunRecord, RunWanted } from '../ports/store.ts';
+import { checkEndpointCount, endpointOfText, endpointsInOrder, endpointText } from './endpoint-rows.ts';
 import { noSuchRun, runIdTaken } from './store-errors.ts';
 
 interface Run {
@@ -9,6 +10,9 @@ interface Run {
   /** JSON text; null for a run of one process. */
   spec: string | null;
   wanted: RunWanted;
+  /** JSON text by name. */
+  readonly endpoints: Map<string, string>;
+  endpointsVersion: number;
 }
 
 export class MemoryRuns {
@@ -23,7 +27,13 @@ export class MemoryRuns {
     if (this.#runs.has(run.id)) throw runIdTaken(run.id);
     const now = this.#clock.now();
     const record: RunRecord = { ...run, status: 'running', error: null, createdAtMs: now, updatedAtMs: now };
-    this.#runs.set(run.id, { record, spec: null, wanted: 'run' });
+    this.#runs.set(run.id, {
+      record,
+      spec: null,
+      wanted: 'run',
+      endpoints: new Map(),
+      endpointsVersion: 0,
+    });
     return record;
   }
 
@@ -67,6 +77,26 @@ export class MemoryRuns {
           : [],
       )
       .toSorted((a, b) => Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)));
+  }
+
+  setEndpoint(id: RunId, endpoint: RunEndpoint): void {
+    const run = this.#existing(id);
+    const { name } = endpoint;
+    const text = endpointText(endpoint);
+    if (run.endpoints.get(name) === text) return;
+    if (!run.endpoints.has(name)) checkEndpointCount(id, name, run.endpoints.size);
+    run.endpoints.set(name, text);
+    run.endpointsVersion += 1;
+  }
+
+  endpoints(id: RunId): RunEndpoints {
+    const run = this.#runs.get(id);
+    const endpoints = [...(run?.endpoints.values() ?? [])].map(endpointOfText);
+    return { version: run?.endpointsVersion ?? 0, endpoints: endpointsInOrder(endpoints) };
+  }
+
+  endpointsVersion(id: RunId): number {
+    return this.#runs.get(id)?.endpointsVersion ?? 0;
   }
 
   #existing(id: RunId): Run {

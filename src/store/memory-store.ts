@@ -19,6 +19,8 @@ import {
   type LeaseGrant,
   type LeaseResult,
   type RunCounts,
+  type RunEndpoint,
+  type RunEndpoints,
   type RunRecord,
   type RunStatus,
   type RunWanted,
@@ -124,6 +126,18 @@ export class MemoryStore implements Store {
 
   async activeRuns(): Promise<readonly ActiveRun[]> {
     return this.#runs.active();
+  }
+
+  async setRunEndpoint(id: RunId, endpoint: RunEndpoint): Promise<void> {
+    this.#runs.setEndpoint(id, endpoint);
+  }
+
+  async runEndpoints(id: RunId): Promise<RunEndpoints> {
+    return this.#runs.endpoints(id);
+  }
+
+  async runEndpointsVersion(id: RunId): Promise<number> {
+    return this.#runs.endpointsVersion(id);
   }
 
   async runCounts(id: RunId): Promise<readonly RunCounts[]> {

@@ -18,6 +18,8 @@ import type {
   LeaseGrant,
   LeaseResult,
   RunCounts,
+  RunEndpoint,
+  RunEndpoints,
   RunRecord,
   RunStatus,
   RunWanted,
@@ -29,6 +31,7 @@ import { PostgresCommits } from './postgres/postgres-commits.ts';
 import { PostgresDatasets } from './postgres/postgres-datasets.ts';
 import { PostgresJournal } from './postgres/postgres-journal.ts';
 import { PostgresLeases } from './postgres/postgres-leases.ts';
+import { PostgresRunEndpoints } from './postgres/postgres-run-endpoints.ts';
 import { PostgresRuns } from './postgres/postgres-runs.ts';
 import { fromStoredText, toStoredText } from './stored-text.ts';
 
@@ -43,6 +46,7 @@ export class PostgresStore implements Store {
   readonly #database: Database;
   readonly #datasets: PostgresDatasets;
   readonly #runs: PostgresRuns;
+  readonly #endpoints: PostgresRunEndpoints;
   readonly #commits: PostgresCommits;
   readonly #leases: PostgresLeases;
   #closing: Promise<void> | null = null;
@@ -54,6 +58,7 @@ export class PostgresStore implements Store {
     this.capabilities = new PostgresCapabilities(database, schema);
     this.#datasets = new PostgresDatasets(database, schema);
     this.#runs = new PostgresRuns(database, schema);
+    this.#endpoints = new PostgresRunEndpoints(database, schema);
     this.#commits = new PostgresCommits(database, schema);
     this.#leases = new PostgresLeases(database, schema);
   }
@@ -135,6 +140,18 @@ export class PostgresStore implements Store {
 
   activeRuns(): Promise<readonly ActiveRun[]> {
     return this.#runs.active();
+  }
+
+  setRunEndpoint(id: RunId, endpoint: RunEndpoint): Promise<void> {
+    return this.#endpoints.set(id, endpoint);
+  }
+
+  runEndpoints(id: RunId): Promise<RunEndpoints> {
+    return this.#endpoints.all(id);
+  }
+
+  runEndpointsVersion(id: RunId): Promise<number> {
+    return this.#endpoints.version(id);
   }
 
   runCounts(id: RunId): Promise<readonly RunCounts[]> {

@@ -149,6 +149,19 @@ export const MIGRATIONS: readonly Migration[] = [
       ALTER TABLE @.conversations ADD COLUMN epoch bigint NOT NULL DEFAULT 0;
     `,
   },
+  {
+    version: 3,
+    name: 'endpoints that change while a run is on',
+    sql: `
+      ALTER TABLE @.runs ADD COLUMN endpoints_version bigint NOT NULL DEFAULT 0;
+      CREATE TABLE @.run_endpoints (
+        run_id   text COLLATE "C" NOT NULL REFERENCES @.runs (id),
+        name     text COLLATE "C" NOT NULL,
+        endpoint text NOT NULL,
+        PRIMARY KEY (run_id, name)
+      );
+    `,
+  },
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

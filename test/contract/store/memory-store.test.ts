@@ -2,11 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { persistenceId } from '../../../src/kernel/ids.ts';
 import { MemoryStore } from '../../../src/store/memory-store.ts';
 import { clusterContract } from './cluster-contract.ts';
+import { runEndpointsContract } from './run-endpoints-contract.ts';
 import { storeContract } from './store-contract.ts';
 
 describe('memory store', () => {
   storeContract((use) => use(new MemoryStore()));
   clusterContract((use) => use(new MemoryStore()));
+  runEndpointsContract((use) => use(new MemoryStore()));
 
   it('shares nothing by reference', async () => {
     const { journal } = new MemoryStore();

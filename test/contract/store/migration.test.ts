@@ -57,6 +57,7 @@ describe('a database of 1.0.0', () => {
         expect(await inspectStore(looked)).toMatchObject({ version: SCHEMA_VERSION });
         expect(await store.getRun(run)).toMatchObject({ status: 'running', config: { a: 1 }, plan: null });
         expect([await store.runSpec(run), await store.runWanted(run)]).toEqual([null, 'run']);
+        expect(await store.runEndpoints(run)).toEqual({ version: 0, endpoints: [] });
         expect(await store.activeRuns()).toEqual([]);
         const journalled = await store.journal.recover(persistenceId('run/run/0/1'));
         expect(journalled).toMatchObject({ epoch: 4, events: [{ seq: 1, epoch: 3 }] });

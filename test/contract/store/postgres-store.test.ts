@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe } from 'vitest';
 import type { EmbeddedPostgres } from '../../../src/store/embedded-postgres.ts';
 import { enterTestServer, withStore } from '../../support/embedded-store.ts';
 import { clusterContract } from './cluster-contract.ts';
+import { runEndpointsContract } from './run-endpoints-contract.ts';
 import { storeContract, type UseStore } from './store-contract.ts';
 
 describe('Postgres store', () => {
@@ -13,6 +14,7 @@ describe('Postgres store', () => {
 
   storeContract(withStore);
   clusterContract(withStore);
+  runEndpointsContract(withStore);
 });
 
 /** For the oldest server that is supported, and any other: name it and run this file. */
@@ -22,4 +24,5 @@ describe.runIf(dsn !== undefined)('Postgres store on a server of the user', () =
   const use: UseStore = (work) => withStore(work, dsn === undefined ? {} : { dsn });
   storeContract(use);
   clusterContract(use);
+  runEndpointsContract(use);
 });

@@ -43,7 +43,7 @@ const SLOW_RATE = 0.02;
 /** A try is given up after this. */
 const UNANSWERED_MS = 400;
 /** What only looks, and is asked all the time. */
-const QUIET = new Set(['activeRuns', 'runWanted', 'renewLease']);
+const QUIET = new Set(['activeRuns', 'runWanted', 'runEndpointsVersion', 'renewLease']);
 
 export interface StoreLink {
   readonly store: Store;

@@ -13,6 +13,7 @@ import type { Delivery, WorkQueue } from '../../../../src/ports/work-queue.ts';
 import { MemoryStore } from '../../../../src/store/memory-store.ts';
 import { committing, holder, startRun } from '../../../contract/store/store-contract.ts';
 import { clusterContract } from '../../../contract/store/cluster-contract.ts';
+import { runEndpointsContract } from '../../../contract/store/run-endpoints-contract.ts';
 import { storeContract } from '../../../contract/store/store-contract.ts';
 import { completion, sendJson } from '../../../support/chat-server.ts';
 import { endpointAt, never, portFor, request, roleSettings, serverFor } from '../../llm/fixtures.ts';
@@ -22,6 +23,7 @@ import { serve } from './scrape.ts';
 describe('a metered store keeps every promise of a store', () => {
   storeContract((use) => use(meteredStore(new MemoryStore(), openRegistry())));
   clusterContract((use) => use(meteredStore(new MemoryStore(), openRegistry())));
+  runEndpointsContract((use) => use(meteredStore(new MemoryStore(), openRegistry())));
 });
 
 describe('a metered store', () => {
