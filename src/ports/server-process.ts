@@ -3,19 +3,24 @@
  * told from all other processes by its mark. Promises of the adapter:
  *
  * - P1 A program is called with a list of arguments, never through a shell; secrets go by environment only.
- * - P2 Whoever of {the process that started it, the program, any process below it} ends, for whatever reason,
- *   SIGKILL included, the whole tree of a server that is not to be kept is gone within 2 s.
- * - P3 `ended` resolves once, when none of the tree is left. Any exit counts, status 0 too.
+ * - P2 Whoever of {the process that started it, what guards it, the program, its engine processes} ends, for
+ *   whatever reason, SIGKILL included, alone or two of them together: the whole tree of a server that is not
+ *   to be kept is gone within 2 s.
+ * - P3 `ended` resolves once, when none of the tree is left, or with those in `left` that could not be ended.
+ *   Any exit counts, status 0 too.
  * - P4 What a server writes goes to its log file, which is rotated; the last lines stay at hand (I9).
  */
 
-/** What to start. Everything but `address` decides whether a running server is the one that is wanted. */
+/**
+ * What to start. A kept server is the one that is wanted when program, args and env are the same and it has as
+ * many GPUs; name, address and log may differ, because the next run has others.
+ */
 export interface ServerOrder {
   /** Names the server on this machine, for example `run-1/0`; file names and marks are made of it. */
   readonly name: string;
-  /** Program on the PATH, or a path. */
+  /** Program on the PATH, or a path; a relative one counts from the folder of this process. */
   readonly program: string;
-  /** Without host and port, which the adapter adds from `address`. */
+  /** `serve <model> …`; host and port, which the adapter knows from `address`, are put behind the model. */
   readonly args: readonly string[];
   /** Added to the environment of this process; the values of the configuration are no secrets. */
   readonly env: Readonly<Record<string, string>>;
@@ -40,8 +45,13 @@ export type StartPhase =
   | 'started';
 
 export interface ServerExit {
+  /** Status of the program; null when a signal ended it, or when it was found again. */
   readonly code: number | null;
   readonly signal: string | null;
+  /** For people, to be put behind the name: `ended with status 1`, `was ended because …`, `was stopped`. */
+  readonly reason: string;
+  /** Processes of the tree that did not go in spite of SIGKILL (a driver that hangs); they may hold their GPUs. */
+  readonly left: readonly number[];
   /** Oldest first. */
   readonly lastLines: readonly string[];
 }
@@ -59,7 +69,7 @@ export interface ServerProcess {
   stop(graceMs?: number): Promise<ServerExit>;
   /** SIGKILL to the whole tree at once. */
   kill(): Promise<ServerExit>;
-  /** Lets a kept server go on without us. */
+  /** Lets a kept server go on without us; `ended` never resolves after that. Nothing for others. */
   release(): void;
 }
 
@@ -71,11 +81,17 @@ export interface ServerProcesses {
   require(program: string): Promise<void>;
   /** @throws DlgforgeError `endpoint` when the program is missing, or no port is free. */
   start(order: ServerOrder): Promise<ServerProcess>;
-  /** The kept server of this order that is running here, whoever started it; null when there is none. */
+  /**
+   * A kept server of this order that is running here, whoever started it, and that nobody else uses; null when
+   * there is none. Ask before GPUs are given out: it brings its own (`gpus`).
+   */
   findKept(order: ServerOrder): Promise<ServerProcess | null>;
   /** GPUs of this machine that kept servers hold. */
   keptGpus(): Promise<readonly number[]>;
-  /** Ends what is left of servers that were not to be kept and whose starter has died; gives their number. */
+  /**
+   * Ends what is left of servers that were not to be kept and whose starter has died, and what is left of kept
+   * ones whose program has died; gives their number. Only what has a record here and carries its mark.
+   */
   sweep(): Promise<number>;
 }
 
