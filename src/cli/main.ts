@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { addClusterCommands, located } from './cluster-program.ts';
 import { collect, command, json, port, positive, verbose } from './command.ts';
+import { addDatasetCommands } from './datasets-program.ts';
 import { EXIT } from './exit-codes.ts';
 import { addActorsCommands, addAttachCommand, addRunsCommands } from './runs-program.ts';
 import { watchStreams } from './terminal.ts';
@@ -106,6 +107,7 @@ export function createProgram(): Command {
     .addOption(verbose())
     .action(command('rehearse', async () => (await import('./commands/rehearse.ts')).rehearse));
 
+  addDatasetCommands(program);
   addClusterCommands(program);
   addActorsCommands(program);
   return program;

@@ -23,6 +23,8 @@ export interface LoadOptions {
   /** @default the environment of the process */
   readonly env?: Environment;
   readonly overrides?: Overrides;
+  /** False for commands that need no credentials: the project's `.env` is not opened. @default true */
+  readonly dotenv?: boolean;
 }
 
 export interface LoadedConfig {
@@ -62,12 +64,13 @@ export function examineConfig({
   configPath,
   env = processEnvironment(),
   overrides = {},
+  dotenv = true,
 }: LoadOptions): ExaminedConfig {
   const findings = new Findings();
   const path = findFile(configPath, findings);
   if (path === null) return { loaded: null, problems: findings.problems };
   const projectRoot = dirname(path);
-  const environment = withDotenv(env, projectRoot, findings);
+  const environment = dotenv ? withDotenv(env, projectRoot, findings) : env;
 
   const file = readFile(path, findings);
   const layers = [

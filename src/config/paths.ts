@@ -35,6 +35,9 @@ export function indexDir({ tools }: Config, projectRoot: string): string {
 export const exportDir = (config: Config, projectRoot: string): string =>
   below(outputDir(config, projectRoot), config.saving.hf_push.export_dir);
 
+/** A path that starts from the project, wherever it was typed. */
+export const fromProject = (path: string, projectRoot: string): string => below(projectRoot, path);
+
 /** A path that an operator typed on the command line. */
 export const fromWorkingDir = (path: string, workingDir: string): string => below(workingDir, path);
 

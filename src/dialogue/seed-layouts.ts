@@ -25,9 +25,9 @@ export interface ReadSeeds {
   readonly problems: readonly string[];
 }
 
-type Mapping = Readonly<Record<string, unknown>>;
+export type Mapping = Readonly<Record<string, unknown>>;
 
-const META_KEYS = new Set([
+export const META_KEYS: ReadonlySet<string> = new Set([
   'version',
   'aliases',
   'defaults',
@@ -111,9 +111,12 @@ function readVariants(root: Mapping, variants: Mapping, note: (text: string) => 
   return { type: 'by_variant', variants: read, ...readNames(root) };
 }
 
-function readNames(
-  root: Mapping,
-): Pick<Extract<SeedLayout, { type: 'by_variant' }>, 'aliases' | 'byLanguage' | 'finalFallback'> {
+export type SeedNames = Pick<
+  Extract<SeedLayout, { type: 'by_variant' }>,
+  'aliases' | 'byLanguage' | 'finalFallback'
+>;
+
+export function readNames(root: Mapping): SeedNames {
   const defaults = asMapping(root['defaults']) ?? {};
   const byLanguage =
     asMapping(defaults['by_target_language']) ?? asMapping(root['default_variant_by_target_language']);
@@ -184,16 +187,16 @@ function readFolder(
   return { type: 'by_variant', variants, ...readNames(index) };
 }
 
-const normal = (name: string): string => name.trim().toLowerCase();
+export const normal = (name: string): string => name.trim().toLowerCase();
 
 const holdsLists = (mapping: Mapping): boolean =>
   Object.values(mapping).length > 0 && Object.values(mapping).every(Array.isArray);
 
-function asMapping(value: unknown): Mapping | null {
+export function asMapping(value: unknown): Mapping | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Mapping) : null;
 }
 
-function kindOf(value: unknown): string {
+export function kindOf(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'a mapping';
