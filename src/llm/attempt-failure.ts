@@ -3,7 +3,7 @@ import type { AttemptOutcome } from '../ports/model.ts';
 import { HttpFailure } from './http-client.ts';
 import { readServerError, retryAfterMs, type ServerError } from './server-error.ts';
 
-export type FailedAttempt = Exclude<AttemptOutcome, { readonly type: 'answered' }>;
+export type FailedAttempt = Exclude<AttemptOutcome, { readonly type: 'answered' | 'elsewhere' }>;
 
 /** Out of credit comes as 429 from some providers; waiting does not help. */
 const OUT_OF_CREDIT = /insufficient_quota|billing_hard_limit|insufficient_balance|credit_balance/;

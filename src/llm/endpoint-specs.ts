@@ -15,12 +15,12 @@ export function endpointSpecs(
 ): readonly EndpointSpec[] {
   const seen = new Map<string, number>();
   return endpoints.map((endpoint) => {
-    const { name, roles, weight, maxInFlight } = endpoint;
+    const { name, roles, weight, maxInFlight, isDraining = false } = endpoint;
     const shared = identityOf(endpoint, settings);
     const count = (seen.get(shared) ?? 0) + 1;
     seen.set(shared, count);
     const identity = count === 1 ? shared : `${shared} (${count})`;
-    return { name, identity, roles, weight, maxInFlight };
+    return { name, identity, roles, weight, maxInFlight, isDraining };
   });
 }
 

@@ -14,7 +14,7 @@ import { checkEndpoint } from './check-endpoint.ts';
 import { endpointSpecs } from './endpoint-specs.ts';
 import { FormatLearner } from './format-learner.ts';
 import { ModelEndpoint } from './model-endpoint.ts';
-import type { EndpointConfig, RoleSettings } from './settings.ts';
+import { type EndpointConfig, lackingKey, type RoleSettings } from './settings.ts';
 
 export interface ModelPortOptions {
   readonly endpoints: readonly EndpointConfig[];
@@ -31,35 +31,55 @@ const AGENT_KEYS: Readonly<Record<Role, string>> = {
   assistant: 'kb_responder',
   judge: 'qa_judge',
 };
-/** Above the hard limits, for checks that run beside the work. */
-const SPARE_CONNECTIONS = 8;
+/** The router's permits bound the connections (I7); deadlines are the attempt's own. */
+const UNTIMED = { headersTimeout: 0, bodyTimeout: 0 };
+
+/** A port whose endpoints can be replaced while calls are under way. */
+export interface OpenAiModelPort extends ModelPort {
+  /**
+   * These from now on. What is under way at an endpoint that is gone is finished; what is known about one
+   * that stays is kept.
+   */
+  setEndpoints(endpoints: readonly EndpointConfig[]): void;
+}
 
 /** The model port over OpenAI-compatible HTTP. Owns the connections; close it once, at the end. */
-export function createModelPort(options: ModelPortOptions): ModelPort {
+export function createModelPort(options: ModelPortOptions): OpenAiModelPort {
   return new OpenAiModel(options);
 }
 
-class OpenAiModel implements ModelPort {
-  readonly endpoints: readonly EndpointSpec[];
-  readonly #byName: ReadonlyMap<string, ModelEndpoint>;
+class OpenAiModel implements OpenAiModelPort {
   readonly #roles: Readonly<Record<Role, RoleSettings>>;
-  readonly #timeoutsMs: Readonly<Record<Role, number>>;
   readonly #logger: Logger;
-  readonly #agent: Agent;
+  readonly #agent = new Agent(UNTIMED);
+  readonly #clock: Clock;
+  readonly #formats: FormatLearner;
+  /** Also of endpoints that are gone: answers from there may still come. */
+  readonly #models = new Map<string, string | null>();
+  #endpoints: readonly EndpointSpec[] = [];
+  #byName: ReadonlyMap<string, ModelEndpoint> = new Map();
+  #timeoutsMs: Readonly<Record<Role, number>> = { user: 0, assistant: 0, judge: 0 };
 
   constructor({ endpoints, roles, capabilities, logger, clock = systemClock }: ModelPortOptions) {
-    this.endpoints = endpointSpecs(endpoints, roles);
     this.#roles = roles;
     this.#logger = logger;
-    this.#agent = createAgent(endpoints);
-    const formats = new FormatLearner(capabilities, clock, logger);
-    this.#byName = new Map(
-      endpoints.map((config) => [config.name, new ModelEndpoint(config, this.#agent, clock, formats)]),
-    );
+    this.#clock = clock;
+    this.#formats = new FormatLearner(capabilities, clock, logger);
+    this.setEndpoints(endpoints);
+  }
+
+  get endpoints(): readonly EndpointSpec[] {
+    return this.#endpoints;
+  }
+
+  setEndpoints(endpoints: readonly EndpointConfig[]): void {
+    this.#byName = new Map(endpoints.map((config) => [config.name, this.#endpointFor(config)]));
     invariant(this.#byName.size === endpoints.length, 'endpoint names are unique');
+    for (const { name, model } of endpoints) this.#models.set(name, model);
+    this.#endpoints = endpointSpecs(endpoints, this.#roles);
     const longest = (role: Role): number => {
       const serving = [...this.#byName.values()].filter(({ config }) => config.roles.includes(role));
-      return Math.max(0, ...serving.map((endpoint) => endpoint.timeoutMs(roles[role])));
+      return Math.max(0, ...serving.map((endpoint) => endpoint.timeoutMs(this.#roles[role])));
     };
     this.#timeoutsMs = { user: longest('user'), assistant: longest('assistant'), judge: longest('judge') };
   }
@@ -67,7 +87,7 @@ class OpenAiModel implements ModelPort {
   usedName(role: Role, endpoint?: string): string {
     const settings = this.#roles[role];
     const at = endpoint ?? this.endpoints.find(({ roles }) => roles.includes(role))?.name;
-    const model = (at === undefined ? null : this.#byName.get(at)?.config.model) ?? settings.model;
+    const model = (at === undefined ? null : this.#models.get(at)) ?? settings.model;
     if (model === '') return AGENT_KEYS[role];
     return settings.provider !== '' && !model.includes('/') ? `${settings.provider}/${model}` : model;
   }
@@ -82,7 +102,10 @@ class OpenAiModel implements ModelPort {
   }
 
   async attempt(endpointName: string, request: ModelRequest, signal: AbortSignal): Promise<AttemptOutcome> {
-    const endpoint = this.#endpoint(endpointName);
+    const endpoint = this.#byName.get(endpointName);
+    if (endpoint === undefined) return { type: 'elsewhere', reason: `${endpointName} is not known here` };
+    const lacking = lackingKey(endpoint.config);
+    if (lacking !== null) return { type: 'unusable', reason: lacking, status: 401 };
     const settings = this.#roles[request.role];
     const head = `role=${request.role} endpoint=${endpointName} model=${endpoint.model(settings)}`;
     this.#logger.log(
@@ -104,7 +127,10 @@ class OpenAiModel implements ModelPort {
     signal: AbortSignal,
     { mayPay = true }: { readonly mayPay?: boolean } = {},
   ): Promise<EndpointHealth> {
-    const endpoint = this.#endpoint(endpointName);
+    const endpoint = this.#byName.get(endpointName);
+    invariant(endpoint !== undefined, `endpoint ${endpointName} is one of this port`);
+    const lacking = lackingKey(endpoint.config);
+    if (lacking !== null) return { type: 'unhealthy', reason: `${lacking}.`, hint: 'Set it on this machine.' };
     const models = new Set(endpoint.config.roles.map((role) => endpoint.model(this.#roles[role])));
     return checkEndpoint(endpoint, [...models], signal, mayPay);
   }
@@ -113,25 +139,24 @@ class OpenAiModel implements ModelPort {
     await this.#agent.destroy();
   }
 
-  #endpoint(name: string): ModelEndpoint {
-    const endpoint = this.#byName.get(name);
-    invariant(endpoint !== undefined, `endpoint ${name} is one of this port`);
-    return endpoint;
+  /** The one that is there, when it talks to the same server in the same way: it has learned how. */
+  #endpointFor(config: EndpointConfig): ModelEndpoint {
+    const known = this.#byName.get(config.name);
+    return known !== undefined && isSame(known.config, config)
+      ? known
+      : new ModelEndpoint(config, this.#agent, this.#clock, this.#formats);
   }
 }
 
-/** As many connections per server as its endpoints may have in flight; deadlines are the attempt's own. */
-function createAgent(endpoints: readonly EndpointConfig[]): Agent {
-  const perServer = new Map<string, number>();
-  for (const { baseUrl, maxInFlight } of endpoints) {
-    const { origin } = new URL(baseUrl);
-    perServer.set(origin, (perServer.get(origin) ?? 0) + maxInFlight);
-  }
-  const connections = Math.max(1, ...perServer.values()) + SPARE_CONNECTIONS;
-  return new Agent({ connections, headersTimeout: 0, bodyTimeout: 0 });
-}
+const FIXED = ['provider', 'baseUrl', 'model', 'timeoutMs', 'keyVariable'] as const;
+
+const isSame = (a: EndpointConfig, b: EndpointConfig): boolean =>
+  FIXED.every((field) => a[field] === b[field]) &&
+  a.roles.join() === b.roles.join() &&
+  a.key() === b.key();
 
 function outcomeFields(outcome: AttemptOutcome): string {
+  if (outcome.type === 'elsewhere') return `outcome=elsewhere reason=${outcome.reason}`;
   if (outcome.type !== 'answered')
     return `outcome=${outcome.type} status=${outcome.status ?? 'none'} reason=${outcome.reason}`;
   const { usage, latencyMs, finishReason } = outcome.answer;

@@ -58,6 +58,8 @@ export interface PlanInput {
 
 export interface EndpointPlan {
   readonly endpoints: readonly EndpointConfig[];
+  /** The roles that this command uses. */
+  readonly activeRoles: readonly Role[];
   readonly roles: Readonly<Record<Role, RoleSettings>>;
   /** What a reader of the configuration may not expect, for the log. */
   readonly notes: readonly string[];
@@ -80,7 +82,12 @@ export function planEndpoints(input: PlanInput): EndpointPlan {
       listed.length === 0 && input.endpoints.length > 0 && input.agents[role].routing?.endpoints == null;
     if (keepsOwn) notes.push(keepsOwnNote(role, input.agents[role]));
   }
-  return { endpoints: withUniqueNames(merged(drafts)), roles: roleSettings(input.agents), notes };
+  return {
+    endpoints: withUniqueNames(merged(drafts)),
+    activeRoles: input.activeRoles,
+    roles: roleSettings(input.agents),
+    notes,
+  };
 }
 
 function listedFor(role: Role, input: PlanInput): readonly EndpointEntry[] {

@@ -42,6 +42,16 @@ export interface EndpointConfig {
   readonly model: string | null;
   /** This endpoint's own key, never one of a role that happens to use it. */
   readonly key: RevealKey;
+  /** Where the key has to come from: without a value nothing is sent. @default a key is not asked for */
+  readonly keyVariable?: string;
+  /** Finishes what is in flight and takes no more. @default false */
+  readonly isDraining?: boolean;
+}
+
+/** Null when it has its key, or needs none. */
+export function lackingKey({ name, keyVariable, key }: EndpointConfig): string | null {
+  if (keyVariable === undefined || key() !== null) return null;
+  return `the key of ${name} is missing here: the environment variable ${keyVariable} is not set`;
 }
 
 /** Long enough for a long answer on a busy server, short enough that a dead connection is noticed. */

@@ -14,6 +14,8 @@ export interface EndpointSpec {
   readonly weight: number;
   /** Hard limit of requests in flight (I7). */
   readonly maxInFlight: number;
+  /** True: finishes what is in flight and takes no more. Absent: as it was told before. */
+  readonly isDraining?: boolean;
 }
 
 /** What became of one attempt at one endpoint. Everything that can be expected is a value. */
@@ -33,13 +35,16 @@ export type AttemptOutcome =
   /** This request will never be answered (400, 413, 422, content filter); others may. */
   | { readonly type: 'refused'; readonly reason: string; readonly status: number }
   /** Nobody's request will be answered until a person acts (401, 402, 403, 404 model). */
-  | { readonly type: 'unusable'; readonly reason: string; readonly status: number };
+  | { readonly type: 'unusable'; readonly reason: string; readonly status: number }
+  /** Nothing was sent: this process does not know the endpoint yet, or no longer. Says nothing about anybody. */
+  | { readonly type: 'elsewhere'; readonly reason: string };
 
 /** What the summary counts retries by. `unreadable`: a 2xx whose body is no completion. */
 export type RetryCause = 'rate_limit' | 'server' | 'connection' | 'timeout' | 'unreadable';
 
 /** Talks to model endpoints: one attempt, one endpoint, no retry, no queue. */
 export interface ModelPort {
+  /** Those of now; they may change while calls are under way. */
   readonly endpoints: readonly EndpointSpec[];
   /**
    * The name that records give the model of a role, for example `openai/gpt-5` (as in 0.1.0).

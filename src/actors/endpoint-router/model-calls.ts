@@ -57,6 +57,8 @@ export interface ModelCallsOptions {
   readonly logger: Logger;
   /** Uniform in [0, 1); spreads retries, never decides content. @default Math.random */
   readonly random?: () => number;
+  /** Why a role waits, where this process knows more than the router: for the error when patience ends. */
+  readonly whyWaiting?: (role: Role) => string | null;
 }
 
 /** What a permit may outlast the attempt's own time-out, before its holder counts as dead. */
@@ -69,6 +71,8 @@ const PROLONGATION_MS = 60_000;
 export function createModelCalls(options: ModelCallsOptions): ModelCalls {
   return new Calls(options);
 }
+/** Endpoints that are added or removed are known everywhere after about this long. */
+const ELSEWHERE_MS = 500;
 
 class Calls implements ModelCalls {
   readonly #options: ModelCallsOptions;
@@ -179,6 +183,8 @@ class Calls implements ModelCalls {
     effort.avoid = endpoint;
     effort.lastReason = `${endpoint}: ${outcome.reason}`;
     if (outcome.rateLimited) effort.rateLimits += 1;
+      case 'elsewhere':
+        return this.#goElsewhere(outcome.reason, endpoint, role, effort, signal);
     else {
       effort.failures += 1;
       effort.firstFailure ??= this.#moment();
@@ -186,6 +192,21 @@ class Calls implements ModelCalls {
       if (limit !== null && effort.failures > limit)
         return this.#refuse(`gave up after ${effort.failures} attempts: ${effort.lastReason}`);
     }
+  /** Nothing was sent, so nothing counts; the pause is for when there is nowhere else yet. */
+  async #goElsewhere(
+    reason: string,
+    endpoint: string,
+    role: Role,
+    effort: Effort,
+    signal: AbortSignal,
+  ): Promise<CallResult | null> {
+    effort.avoid = endpoint;
+    effort.lastReason = reason;
+    const givenUp = this.#outOfPatience(role, effort);
+    if (givenUp === null) await this.#pause(ELSEWHERE_MS, role, effort, signal);
+    return givenUp;
+  }
+
     const givenUp = this.#outOfPatience(role, effort);
     if (givenUp !== null) return givenUp;
     this.#counters.retried(outcome.cause);
@@ -259,6 +280,7 @@ class Calls implements ModelCalls {
     const nowMs = clock.now();
     if (nowMs >= this.#patienceEndsAtMs(role, effort))
       throw patienceError(role, patienceMs, effort.lastReason);
+    effort.lastReason ||= this.#options.whyWaiting?.(role) ?? '';
     if (effort.firstFailure === null || nowMs < this.#patienceAfter(effort.firstFailure)) return null;
     return this.#refuse(
       `gave up after ${effort.failures} failed attempts while other requests were answered: ${effort.lastReason}`,
@@ -315,3 +337,4 @@ function permitOutcome(outcome: AttemptOutcome): PermitOutcome {
   if (outcome.type !== 'retry_later') return { type: 'answered' };
   return { type: outcome.rateLimited ? 'rate_limited' : 'failed', retryAfterMs: outcome.retryAfterMs };
 }
+  if (outcome.type === 'elsewhere') return { type: 'abandoned' };

@@ -191,10 +191,11 @@ export class PoolRun {
     if (known !== undefined && known.state.identity === identityOf(spec)) {
       known.spec = spec;
       this.#registry.refresh(known);
-      return;
+    } else {
+      this.remove(spec.name);
+      this.#endpoints.set(spec.name, this.#registry.join(spec, cautious));
     }
-    this.remove(spec.name);
-    this.#endpoints.set(spec.name, this.#registry.join(spec, cautious));
+    if (spec.isDraining !== undefined) this.drain(spec.name, spec.isDraining);
   }
 
   #choose(request: PermitRequest, affinity: Affinity, nowMs: number): RunEndpoint | null {

@@ -98,6 +98,7 @@ const endpoint = z.object({
   weight: z.number().positive().finite(),
   maxInFlight: z.number().int().min(1),
 });
+  isDraining: z.boolean().exactOptional(),
 
 const outcome = z.discriminatedUnion('type', [
   z.object({ type: z.literal('answered') }),

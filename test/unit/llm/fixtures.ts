@@ -1,14 +1,9 @@
 import { onTestFinished } from 'vitest';
 import type { ModelRequest, Role } from '../../../src/dialogue/chat.ts';
 import { silentLogger, type Logger } from '../../../src/kernel/logger.ts';
-import { createModelPort } from '../../../src/llm/openai-model.ts';
+import { createModelPort, type OpenAiModelPort } from '../../../src/llm/openai-model.ts';
 import { type EndpointConfig, noKey, type RoleSettings } from '../../../src/llm/settings.ts';
-import type {
-  AttemptOutcome,
-  CapabilityMemory,
-  ModelPort,
-  ResponseFormatKind,
-} from '../../../src/ports/model.ts';
+import type { AttemptOutcome, CapabilityMemory, ResponseFormatKind } from '../../../src/ports/model.ts';
 import { type Answer, type ChatServer, startChatServer } from '../../support/chat-server.ts';
 
 export const never = new AbortController().signal;
@@ -89,7 +84,7 @@ export interface PortChanges {
   readonly logger?: Logger;
 }
 
-export function portFor(endpoints: readonly EndpointConfig[], changes: PortChanges = {}): ModelPort {
+export function portFor(endpoints: readonly EndpointConfig[], changes: PortChanges = {}): OpenAiModelPort {
   const roles = { user: roleSettings(), assistant: roleSettings(), judge: roleSettings(), ...changes.roles };
   const { capabilities = rememberedFormats(), logger = silentLogger } = changes;
   const port = createModelPort({ endpoints, roles, capabilities, logger });

@@ -308,3 +308,56 @@ describe('a call ends without an answer', () => {
     },
   );
 });
+
+describe('an endpoint that this process does not know', () => {
+  /** The router grants what the port has not heard of. */
+  function callsWithout(known: readonly EndpointConfig[], granted: readonly EndpointConfig[], clock: Clock) {
+    const role = roleSettings({ maxRetries: 0 });
+    const port = portFor(granted, { roles: { user: role, assistant: role, judge: role } });
+    const pool = new Pool({ runs: [{ runId: 'R', endpoints: port.endpoints }] });
+    port.setEndpoints(known);
+    const router = createLocalRouter(pool, clock, 'R');
+    onTestFinished(() => router.close());
+    const whyWaiting = () => 'every endpoint of the user is drained';
+    const calls = createModelCalls({
+      router,
+      port,
+      clock,
+      patienceMs: 3_000,
+      logger: silentLogger,
+      whyWaiting,
+    });
+    return { calls, port, pool };
+  }
+
+  test('sends the call to another one, and counts as no failure of the row', async () => {
+    const server = await serverFor(answers);
+    const one = endpointAt(server.url);
+    const { calls } = callsWithout(
+      [one],
+      [endpointAt('http://127.0.0.1:1/v1', { name: 'new' }), one],
+      systemClock,
+    );
+    // With no retry allowed, a failure would refuse the call.
+    expect(await calls.call(request(), options)).toMatchObject({ type: 'answered', retries: 0 });
+    expect(calls.counted().refused).toBe(0);
+  });
+
+  test('makes the call wait until it is known', async () => {
+    const server = await serverFor(answers);
+    const { calls, port } = callsWithout([], [endpointAt(server.url)], systemClock);
+    const call = calls.call(request(), options);
+    await until(() => calls.counted().attempts > 0);
+    port.setEndpoints([endpointAt(server.url)]);
+    expect(await call).toMatchObject({ type: 'answered', retries: 0 });
+  });
+
+  test('H: ends the patience of a role with the reason that it waited for', async () => {
+    const clock = new SimulatedClock();
+    const { calls } = callsWithout([], [endpointAt('http://127.0.0.1:1/v1', { isDraining: true })], clock);
+    const call = calls.call(request(), options);
+    const failed = expect(call).rejects.toThrow('every endpoint of the user is drained');
+    await clock.advance(3_000);
+    await failed;
+  });
+});

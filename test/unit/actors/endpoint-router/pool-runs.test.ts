@@ -180,6 +180,18 @@ describe('endpoints that come and go', () => {
     expect(it.figures()).toEqual([]);
   });
 
+  test('a registration can say what drains, and what is back in use', () => {
+    const it = poolOf({ runs: [run('A', at('one', { maxInFlight: 1, isDraining: true }))] });
+    const waiting = it.ask('A');
+    expect(it.decision(waiting)).toBeUndefined();
+    it.note(it.pool.register(run('A', at('one', { maxInFlight: 1, isDraining: false })), 0));
+    expect(it.where(waiting)).toBe('one');
+    it.note(it.pool.register(run('A', at('one', { maxInFlight: 1, isDraining: true })), 0));
+    it.release(waiting);
+    expect(it.where(it.ask('A'))).toBeNull();
+    expect(it.figures()).toMatchObject([{ identity: 'one', inFlight: 0, runs: 1 }]);
+  });
+
   test('registering again keeps what is known of an endpoint', () => {
     const it = poolOf({ runs: [run('A', at('one'))] });
     it.release(it.ask('A'), { type: 'rate_limited', retryAfterMs: 1_000 });
