@@ -6,6 +6,7 @@ import type { Role } from '../dialogue/chat.ts';
 import type { LedgerEntry } from '../dialogue/payload.ts';
 import type { DatasetId, Epoch, PersistenceId, RunId } from '../kernel/ids.ts';
 import type { CapabilityMemory } from './model.ts';
+import type { Verdicts } from './verdicts.ts';
 
 export type { LedgerEntry };
 
@@ -260,6 +261,7 @@ export type LeaseResult =
 export interface Store {
   readonly journal: Journal;
   readonly capabilities: CapabilityMemory;
+  readonly verdicts: Verdicts;
   /** For people: where this is, without secrets. */
   readonly description: string;
 

@@ -31,6 +31,7 @@ import { MemoryDataset } from './memory-dataset.ts';
 import { MemoryJournal } from './memory-journal.ts';
 import { MemoryLeases } from './memory-leases.ts';
 import { MemoryRuns } from './memory-runs.ts';
+import { MemoryVerdicts } from './memory-verdicts.ts';
 import { sumCalls } from './paid-call.ts';
 import { noSuchDataset } from './store-errors.ts';
 
@@ -38,6 +39,7 @@ export class MemoryStore implements Store {
   readonly description = 'memory of this process';
   readonly journal: MemoryJournal;
   readonly capabilities = new MemoryCapabilities();
+  readonly verdicts: MemoryVerdicts;
 
   readonly #clock: Clock;
   readonly #datasets = new Map<DatasetId, MemoryDataset>();
@@ -49,6 +51,10 @@ export class MemoryStore implements Store {
     this.journal = new MemoryJournal(clock);
     this.#runs = new MemoryRuns(clock);
     this.#leases = new MemoryLeases(clock);
+    this.verdicts = new MemoryVerdicts(
+      (lease) => this.#leases.check(lease),
+      (prefix) => this.journal.calls(prefix),
+    );
   }
 
   async openDataset(id: DatasetId, outputDir: string): Promise<Dataset> {

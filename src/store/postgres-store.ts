@@ -33,6 +33,7 @@ import { PostgresJournal } from './postgres/postgres-journal.ts';
 import { PostgresLeases } from './postgres/postgres-leases.ts';
 import { PostgresRunEndpoints } from './postgres/postgres-run-endpoints.ts';
 import { PostgresRuns } from './postgres/postgres-runs.ts';
+import { PostgresVerdicts } from './postgres/postgres-verdicts.ts';
 import { fromStoredText, toStoredText } from './stored-text.ts';
 
 /** Longest wait for appends that are under way when the store closes. */
@@ -42,6 +43,7 @@ export class PostgresStore implements Store {
   readonly description: string;
   readonly journal: PostgresJournal;
   readonly capabilities: CapabilityMemory;
+  readonly verdicts: PostgresVerdicts;
 
   readonly #database: Database;
   readonly #datasets: PostgresDatasets;
@@ -61,6 +63,7 @@ export class PostgresStore implements Store {
     this.#endpoints = new PostgresRunEndpoints(database, schema);
     this.#commits = new PostgresCommits(database, schema);
     this.#leases = new PostgresLeases(database, schema);
+    this.verdicts = new PostgresVerdicts(database, schema, (prefix) => this.#runs.callTotalsBelow(prefix));
   }
 
   /** Brings the schema up to date, then serves it. Takes the database over, also when it fails. */

@@ -65,6 +65,14 @@ export function noSuchDataset(id: string): DlgforgeError {
   );
 }
 
+export function noSuchPass(id: string, pass: string): DlgforgeError {
+  return new DlgforgeError(
+    'store',
+    `The dataset ${id} has no judge pass ${pass}: \`dlgforge judge\` begins one before it records verdicts.`,
+    { details: { datasetId: id, pass } },
+  );
+}
+
 export function storeClosed(): DlgforgeError {
   return new DlgforgeError('cancelled', 'The store is closed: this process is stopping.');
 }

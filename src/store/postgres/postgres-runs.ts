@@ -164,10 +164,13 @@ export class PostgresRuns {
     }, SNAPSHOT_MODE);
   }
 
-  async callTotals(id: RunId): Promise<readonly CallTotals[]> {
-    const rows = await this.#database.run((session) =>
-      session.query<TotalsRow>(this.#sql.totals, [runPrefix(id)]),
-    );
+  callTotals(id: RunId): Promise<readonly CallTotals[]> {
+    return this.callTotalsBelow(runPrefix(id));
+  }
+
+  /** Of every journal whose persistence id starts with `prefix`. */
+  async callTotalsBelow(prefix: string): Promise<readonly CallTotals[]> {
+    const rows = await this.#database.run((session) => session.query<TotalsRow>(this.#sql.totals, [prefix]));
     return orderedTotals(
       rows.map((row) => ({
         role: row.role,

@@ -162,6 +162,32 @@ export const MIGRATIONS: readonly Migration[] = [
       );
     `,
   },
+  {
+    version: 4,
+    name: 'verdicts that are given later',
+    sql: `
+      ALTER TABLE @.datasets ADD COLUMN judge_pass text, ADD COLUMN judge_revision bigint NOT NULL DEFAULT 0;
+      CREATE TABLE @.judge_passes (
+        dataset_no integer NOT NULL REFERENCES @.datasets (dataset_no),
+        pass       text COLLATE "C" NOT NULL,
+        about      text NOT NULL,
+        round      integer NOT NULL,
+        rejudging  text,
+        PRIMARY KEY (dataset_no, pass)
+      );
+      CREATE TABLE @.verdicts (
+        dataset_no      integer NOT NULL,
+        pass            text COLLATE "C" NOT NULL,
+        conversation_id text COLLATE "C" NOT NULL,
+        turn            integer NOT NULL,
+        round           integer NOT NULL,
+        tries           integer NOT NULL,
+        content         text NOT NULL,
+        at              timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (dataset_no, pass, conversation_id, turn)
+      );
+    `,
+  },
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

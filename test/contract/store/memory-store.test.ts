@@ -4,10 +4,12 @@ import { MemoryStore } from '../../../src/store/memory-store.ts';
 import { clusterContract } from './cluster-contract.ts';
 import { runEndpointsContract } from './run-endpoints-contract.ts';
 import { storeContract } from './store-contract.ts';
+import { verdictContract } from './verdict-contract.ts';
 
 describe('memory store', () => {
   storeContract((use) => use(new MemoryStore()));
   clusterContract((use) => use(new MemoryStore()));
+  verdictContract((use) => use(new MemoryStore()));
   runEndpointsContract((use) => use(new MemoryStore()));
 
   it('shares nothing by reference', async () => {

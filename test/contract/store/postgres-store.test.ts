@@ -4,6 +4,7 @@ import { enterTestServer, withStore } from '../../support/embedded-store.ts';
 import { clusterContract } from './cluster-contract.ts';
 import { runEndpointsContract } from './run-endpoints-contract.ts';
 import { storeContract, type UseStore } from './store-contract.ts';
+import { verdictContract } from './verdict-contract.ts';
 
 describe('Postgres store', () => {
   let server: EmbeddedPostgres;
@@ -14,6 +15,7 @@ describe('Postgres store', () => {
 
   storeContract(withStore);
   clusterContract(withStore);
+  verdictContract(withStore);
   runEndpointsContract(withStore);
 });
 
@@ -24,5 +26,6 @@ describe.runIf(dsn !== undefined)('Postgres store on a server of the user', () =
   const use: UseStore = (work) => withStore(work, dsn === undefined ? {} : { dsn });
   storeContract(use);
   clusterContract(use);
+  verdictContract(use);
   runEndpointsContract(use);
 });
