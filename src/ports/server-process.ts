@@ -105,7 +105,7 @@ export interface ServerVitals {
   readonly load: {
     readonly running: number;
     readonly waiting: number;
-    /** Prompt and generated tokens since its start: no progress while requests wait is a hang. */
+    /** Grows whenever it gets on with any request; the same value while requests run or wait is a hang. */
     readonly tokens: number;
     /** Prompt tokens that came from the prefix cache; null when it does not say. */
     readonly cachedTokens: number | null;

@@ -34,7 +34,7 @@ export async function killTree(tree: ServerTree, deadlineMs = DEADLINE_MS): Prom
   for (;;) {
     // Looked at anew each time: one of them may have started another one before it was reached.
     const left = processesOf(tree);
-    for (const pid of left) sendSignal(pid, 'SIGKILL');
+    for (const pid of left) tryToKill(pid);
     if (left.length === 0 || performance.now() > endMs) return left;
     await sleep(PAUSE_MS);
   }
@@ -47,6 +47,14 @@ export function sendSignal(pid: number, signal: NodeJS.Signals): boolean {
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false;
     throw error;
+  }
+}
+
+function tryToKill(pid: number): void {
+  try {
+    sendSignal(pid, 'SIGKILL');
+  } catch {
+    // It runs as another user by now: it stays in the list of those that are left, which the caller reports.
   }
 }
 
