@@ -5,6 +5,8 @@
  * when it holds what only an escape can show.
  */
 
+import { BREAKS, charactersOf, hasBreak, yamlStyleOf } from './yaml-style.ts';
+
 export type YamlValue = string | number | readonly string[] | YamlMapping;
 export type YamlMapping = ReadonlyMap<string, YamlValue>;
 
@@ -12,9 +14,6 @@ const WIDTH = 80;
 const INDENT = 2;
 /** A key is written in one line when it is shorter; its tag, `!!str`, is counted though never written. */
 const SIMPLE_KEY = 128 - '!!str'.length;
-
-const BREAKS = '\n\u0085\u2028\u2029';
-const BLANKS = `\0 \t\r${BREAKS}`;
 
 export function pythonYaml(mapping: YamlMapping): string {
   const out = new Output();
@@ -30,7 +29,7 @@ class Output {
 
   write(piece: string): void {
     this.text += piece;
-    this.column += [...piece].length;
+    this.column += charactersOf(piece).length;
   }
 
   break(character = '\n'): void {
@@ -50,7 +49,7 @@ function writeMapping(out: Output, mapping: YamlMapping, indent: number): void {
   for (const [key, value] of mapping) {
     if (!first) out.startLine(indent);
     first = false;
-    const characters = [...key];
+    const characters = charactersOf(key);
     if (characters.length > 0 && characters.length < SIMPLE_KEY && !hasBreak(key)) {
       writeScalar(out, key, null);
       out.write(':');
@@ -103,67 +102,14 @@ function writeFlat(out: Output, value: YamlValue, indent: number): void {
 
 const isMapping = (value: YamlValue): value is YamlMapping => value instanceof Map;
 const isList = (value: YamlValue): value is readonly string[] => Array.isArray(value);
-const hasBreak = (text: string): boolean => [...text].some((character) => BREAKS.includes(character));
 
 /** @param indent of further lines; null when there may be none, as for keys. */
 function writeScalar(out: Output, text: string, indent: number | null): void {
-  const style = styleOf(text);
-  if (style === 'plain') writePlain(out, [...text], indent);
-  else if (style === 'single') writeSingleQuoted(out, [...text], indent);
-  else writeDoubleQuoted(out, [...text], indent);
+  const style = yamlStyleOf(text);
+  if (style === 'plain') writePlain(out, charactersOf(text), indent);
+  else if (style === 'single') writeSingleQuoted(out, charactersOf(text), indent);
+  else writeDoubleQuoted(out, charactersOf(text), indent);
 }
-
-function styleOf(text: string): 'plain' | 'single' | 'double' {
-  if (text === '') return 'single';
-  if (needsEscapes(text)) return 'double';
-  return NOT_A_TEXT.test(text) || hasBreak(text) || /^ | $/.test(text) || hasIndicator(text)
-    ? 'single'
-    : 'plain';
-}
-
-/** Blanks around line breaks are lost in single quotes. */
-const needsEscapes = (text: string): boolean =>
-  / [\n\u0085\u2028\u2029]|[\n\u0085\u2028\u2029] /.test(text) ||
-  [...text].some((character) => !isPrintable(character));
-
-function isPrintable(character: string): boolean {
-  const code = character.codePointAt(0) ?? 0;
-  if (code === 0x0a || code === 0x85) return true;
-  if (code === 0xfeff || code === 0x10ffff) return false;
-  return (
-    (code >= 0x20 && code <= 0x7e) ||
-    (code >= 0xa0 && code <= 0xd7ff) ||
-    (code >= 0xe000 && code <= 0xfffd) ||
-    code >= 0x10000
-  );
-}
-
-function hasIndicator(text: string): boolean {
-  if (/^(?:---|\.\.\.)/.test(text) || '#,[]{}&*!|>\'"%@`'.includes(text.charAt(0))) return true;
-  const blankAt = (position: number): boolean =>
-    position >= text.length || BLANKS.includes(text.charAt(position));
-  if ('?-'.includes(text.charAt(0)) && blankAt(1)) return true;
-  for (let position = 0; position < text.length; position += 1) {
-    const character = text.charAt(position);
-    if (character === ':' && blankAt(position + 1)) return true;
-    if (character === '#' && blankAt(position - 1)) return true;
-  }
-  return false;
-}
-
-/** What YAML 1.1 takes for a boolean, number, null, time, merge key or default value (yaml.org/type). */
-const NOT_A_TEXT = new RegExp(
-  `^(?:${[
-    'yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF',
-    '~|null|Null|NULL|<<|=',
-    '[-+]?0b[01_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+',
-    '[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\\.[0-9_]*',
-    '[-+]?[0-9][0-9_]*\\.[0-9_]*(?:[eE][-+][0-9]+)?|\\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?',
-    '[-+]?\\.(?:inf|Inf|INF)|\\.(?:nan|NaN|NAN)',
-    '[0-9]{4}-[0-9]{2}-[0-9]{2}',
-    '[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt]|[ \\t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\\.[0-9]*)?(?:[ \\t]*(?:Z|[-+][0-9]{1,2}(?::[0-9]{2})?))?',
-  ].join('|')})$`,
-);
 
 /** Plain texts have no line breaks of their own. A line ends at a single blank behind the 80th column. */
 function writePlain(out: Output, text: readonly string[], indent: number | null): void {
@@ -238,7 +184,7 @@ function writeDoubleQuoted(out: Output, text: readonly string[], indent: number 
     }
     const mayEnd = position > 0 && position < text.length - 1 && (character === ' ' || pending === '');
     // The column after an escape is counted one too low.
-    const column = out.column + (escaped ? -1 : [...pending].length);
+    const column = out.column + (escaped ? -1 : charactersOf(pending).length);
     if (mayEnd && indent !== null && column > WIDTH) {
       out.write(`${pending}\\`);
       pending = '';

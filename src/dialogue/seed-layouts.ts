@@ -102,11 +102,10 @@ function readVariants(root: Mapping, variants: Mapping, note: (text: string) => 
   for (const [variant, topics] of Object.entries(variants)) {
     const mapping = asMapping(topics);
     if (mapping === null) note(`variant "${variant}" must be a mapping of topics, not ${kindOf(topics)}`);
-    else
-      read.set(
-        normal(variant),
-        readTopics(mapping, (text) => note(`variant "${variant}": ${text}`)),
-      );
+    else {
+      const own = readTopics(mapping, (text) => note(`variant "${variant}": ${text}`));
+      read.set(normal(variant), joined(read.get(normal(variant)), own));
+    }
   }
   return { type: 'by_variant', variants: read, ...readNames(root) };
 }
@@ -138,13 +137,19 @@ function readTopics(topics: Mapping, note: (text: string) => unknown): Map<strin
   for (const [topic, questions] of Object.entries(topics)) {
     if (!Array.isArray(questions))
       note(`topic "${topic}" must be a list of questions, not ${kindOf(questions)}`);
-    else
-      read.set(
-        topic.trim(),
-        readQuestions(questions, (text) => note(`topic "${topic}": ${text}`)),
-      );
+    else {
+      const own = readQuestions(questions, (text) => note(`topic "${topic}": ${text}`));
+      read.set(topic.trim(), [...(read.get(topic.trim()) ?? []), ...own]);
+    }
   }
   return read;
+}
+
+/** Names that differ in case or blanks are one name: nothing that stands under it twice is lost. */
+function joined(earlier: TopicQuestions = new Map(), later: TopicQuestions): TopicQuestions {
+  const topics = new Map(earlier);
+  for (const [topic, questions] of later) topics.set(topic, [...(topics.get(topic) ?? []), ...questions]);
+  return topics;
 }
 
 function readQuestions(questions: readonly unknown[], note: (text: string) => unknown): string[] {
