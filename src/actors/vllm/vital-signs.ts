@@ -1,0 +1,90 @@
+/**
+ * What probes of a model server come to. Pure but for its memory of the probes so far.
+ *
+ * A server serves when it is healthy and lists the model that it was started for. One that is healthy and gets
+ * nowhere while requests are in it hangs: its engine has died or is stuck behind an API that still answers.
+ */
+import type { ServerVitals } from '../../ports/server-process.ts';
+
+export interface VitalLimits {
+  /** From the start until it serves. */
+  readonly healthTimeoutMs: number;
+  /** Without a token while requests are in it. */
+  readonly noProgressMs: number;
+}
+
+export type Condition =
+  | { readonly type: 'starting' | 'serving' }
+  /** Started anew it may do better. */
+  | { readonly type: 'sick'; readonly reason: string }
+  /** Started anew it would do the same. */
+  | { readonly type: 'hopeless'; readonly reason: string };
+
+/** A server that is busy answers late; one that does not answer for this long is gone. */
+const SILENT_MAX_MS = 30_000;
+
+export class VitalSigns {
+  readonly #model: string;
+  readonly #limits: VitalLimits;
+  readonly #startedAtMs: number;
+  #serves = false;
+  #answeredAtMs = 0;
+  /** When the tokens last changed, or nothing was in it. */
+  #progress: { readonly atMs: number; readonly tokens: number } | null = null;
+
+  constructor(model: string, limits: VitalLimits, startedAtMs: number) {
+    this.#model = model;
+    this.#limits = limits;
+    this.#startedAtMs = startedAtMs;
+  }
+
+  read(vitals: ServerVitals, nowMs: number): Condition {
+    const { isHealthy, models } = vitals;
+    if (isHealthy && models !== null && !models.includes(this.#model)) {
+      const served = models.length === 0 ? 'no model' : models.join(', ');
+      return {
+        type: 'hopeless',
+        reason: `it serves ${served}, and ${this.#model} was asked for. Correct llm.vllm.served_model_name, or what llm.vllm.extra_args says of it.`,
+      };
+    }
+    return this.#serves ? this.#whileServing(vitals, nowMs) : this.#whileStarting(vitals, nowMs);
+  }
+
+  #whileStarting({ isHealthy, models }: ServerVitals, nowMs: number): Condition {
+    if (isHealthy && models !== null) {
+      this.#serves = true;
+      this.#answeredAtMs = nowMs;
+      return { type: 'serving' };
+    }
+    const { healthTimeoutMs } = this.#limits;
+    if (nowMs - this.#startedAtMs < healthTimeoutMs) return { type: 'starting' };
+    return {
+      type: 'hopeless',
+      reason: `it did not become healthy within ${seconds(healthTimeoutMs)}. If it only needs longer, raise llm.vllm.health_timeout_s.`,
+    };
+  }
+
+  #whileServing({ isHealthy, load }: ServerVitals, nowMs: number): Condition {
+    const { noProgressMs } = this.#limits;
+    if (isHealthy) this.#answeredAtMs = nowMs;
+    const silentMs = nowMs - this.#answeredAtMs;
+    if (silentMs >= Math.min(noProgressMs, SILENT_MAX_MS)) {
+      return { type: 'sick', reason: `its /health has not answered for ${seconds(silentMs)}` };
+    }
+    if (load === null) return { type: 'serving' };
+    const { running, waiting, tokens } = load;
+    const since = this.#progress;
+    if (since === null || running + waiting === 0 || tokens !== since.tokens) {
+      this.#progress = { atMs: nowMs, tokens };
+      return { type: 'serving' };
+    }
+    const stuckMs = nowMs - since.atMs;
+    if (stuckMs < noProgressMs) return { type: 'serving' };
+    return {
+      type: 'sick',
+      reason: `its /health answers, but it has made no token for ${seconds(stuckMs)} with ${running} requests running and ${waiting} waiting`,
+    };
+  }
+}
+
+const seconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`;
