@@ -19,6 +19,7 @@ export type ErrorCode =
   | 'resume' //         the stored run and the given configuration do not fit together
   | 'run_failed' //     the run ended without reaching its target
   | 'output' //         the output folder cannot be written
+  | 'hub' //          the Hugging Face Hub cannot be used
   | 'timeout' //        a deadline passed
   | 'cancelled' //      somebody asked for the end
   | 'overloaded' //     a bounded queue is full

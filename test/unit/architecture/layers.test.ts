@@ -44,6 +44,9 @@ const ONLY_IN: Readonly<Record<string, string>> = {
   'apache-arrow': 'retrieval',
   unpdf: 'retrieval',
   pino: 'kernel',
+  '@huggingface/hub': 'export/hub',
+  vega: 'export/dataset',
+  'vega-lite': 'export/dataset',
   commander: 'cli',
   'log-update': 'cli',
 };
