@@ -2,27 +2,28 @@
 import type { Role } from '../dialogue/chat.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
-import type { ModelPort } from '../ports/model.ts';
+import type { EndpointHealth, EndpointSpec, ModelPort } from '../ports/model.ts';
 
 const TIMEOUT_MS = 10_000;
 
 /**
- * Says which endpoints cannot be used, one line each, and goes on without them while every role has one.
+ * Says which endpoints cannot be used, one line each, and goes on without them while every role has one. They
+ * stay listed: the router asks whether they are there before it sends them anything, and takes them in when
+ * they answer.
  * @throws DlgforgeError `endpoint` when a role has none.
  */
-export async function checkAttached(port: ModelPort, roles: readonly Role[], logger: Logger): Promise<void> {
+export async function checkAttached(
+  port: Pick<ModelPort, 'endpoints' | 'check'>,
+  roles: readonly Role[],
+  logger: Logger,
+): Promise<void> {
   const checked = await Promise.all(
-    port.endpoints.map(async (endpoint) => ({
-      endpoint,
-      health: await port.check(endpoint.name, AbortSignal.timeout(TIMEOUT_MS), { mayPay: false }),
-    })),
+    port.endpoints.map(async (endpoint) => ({ endpoint, health: await checkedOne(port, endpoint) })),
   );
   const sick = checked.flatMap(({ endpoint, health }) =>
-    health.type === 'unhealthy' ? [`${endpoint.name}: ${health.reason} ${health.hint}`] : [],
+    health.type === 'unhealthy' ? [sickLine(endpoint, health)] : [],
   );
-  const served = checked
-    .filter(({ health }) => health.type !== 'unhealthy')
-    .flatMap(({ endpoint }) => endpoint.roles);
+  const served = checked.flatMap(({ endpoint, health }) => rolesServed(endpoint, health));
   const unserved = roles.filter((role) => !served.includes(role));
   if (unserved.length > 0) {
     throw new DlgforgeError(
@@ -35,4 +36,32 @@ export async function checkAttached(port: ModelPort, roles: readonly Role[], log
     );
   }
   for (const line of sick) logger.log('warn', 'llm', `[llm] going on without ${line}`);
+}
+
+type Unhealthy = Extract<EndpointHealth, { readonly type: 'unhealthy' }>;
+
+async function checkedOne(
+  port: Pick<ModelPort, 'check'>,
+  { name }: EndpointSpec,
+): Promise<Exclude<EndpointHealth, { readonly type: 'unproven' }>> {
+  const health = await port.check(name, AbortSignal.timeout(TIMEOUT_MS), { mayPay: false });
+  if (health.type !== 'unproven') return health;
+  if (!health.isListMissing) return { type: 'healthy', models: [] };
+  return {
+    type: 'unhealthy',
+    reason: 'it does not list its models at /v1/models, as every vLLM server does.',
+    hint: 'Check base_url: it usually ends in /v1.',
+  };
+}
+
+function rolesServed({ roles }: EndpointSpec, health: EndpointHealth): readonly Role[] {
+  if (health.type !== 'unhealthy') return roles;
+  return health.roles === undefined ? [] : roles.filter((role) => health.roles?.includes(role) === false);
+}
+
+/** A server may answer with a page: what it says is cut to one line. */
+function sickLine({ name }: EndpointSpec, { reason, hint, roles }: Unhealthy): string {
+  const forWhom = roles === undefined ? '' : ` (for ${roles.join(', ')})`;
+  const said = `${reason} ${hint}`.replace(/\s+/gu, ' ');
+  return `${name}${forWhom}: ${said.startsWith(`${name} `) ? said.slice(name.length + 1) : said}`;
 }

@@ -37,6 +37,8 @@ export interface GenerationOptions extends LeaderParts {
   readonly port: ModelPort;
   readonly strategy: Strategy;
   readonly roleStrategies: Partial<Record<Role, Strategy>>;
+  /** @default false */
+  readonly asksFirst?: boolean;
   readonly retriever: Retriever;
   readonly webSearch: WebSearch | null;
   /** Appends what is committed to the files. */
@@ -87,6 +89,7 @@ export function startGeneration(options: GenerationOptions): Generation {
           endpoints: port.endpoints,
           strategy: options.strategy,
           roleStrategies: options.roleStrategies,
+          asksFirst: options.asksFirst ?? false,
         },
       ],
     }),

@@ -11,6 +11,8 @@ export interface RunSettings {
   readonly consecutiveDropsMax: number;
   readonly strategy: Strategy;
   readonly roleStrategies: Partial<Record<Role, Strategy>>;
+  /** The endpoints are servers of the user's own, which may be away when the run begins. */
+  readonly asksFirst: boolean;
   /** How long a call waits for an endpoint that is away. */
   readonly patienceMs: number;
   readonly shutdownGraceMs: number;
@@ -24,6 +26,7 @@ export function runSettings(config: Config): RunSettings {
     consecutiveDropsMax: run.max_consecutive_drops,
     strategy: llm.routing.strategy,
     roleStrategies: roleStrategies(config),
+    asksFirst: llm.backend === 'vllm_attach' || llm.backend === 'vllm_managed',
     patienceMs: run.endpoint_patience_s * 1000,
     shutdownGraceMs: run.shutdown_grace_s * 1000,
   };

@@ -1,5 +1,6 @@
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
+import type { Role } from '../dialogue/chat.ts';
 import type { EndpointHealth } from '../ports/model.ts';
 import {
   type FailedAttempt,
@@ -11,37 +12,71 @@ import type { ModelEndpoint } from './model-endpoint.ts';
 import { readServerError } from './server-error.ts';
 import { messageOf } from '../kernel/errors.ts';
 
-const LIST_TIMEOUT_MS = 15_000;
+const LIST_TIMEOUT_MS = 10_000;
 /** A model that is loaded on first use takes its time. */
 const PROBE_TIMEOUT_MS = 120_000;
 const SHOWN_MODELS = 5;
 
 const modelList = z.object({ data: z.array(z.object({ id: z.string() })) });
 
+export interface AskedModel {
+  readonly role: Role;
+  readonly model: string;
+}
+
 /**
- * Can this endpoint be used for these models? Asks for the list of models, and where that is missing
- * or leaves one out, for one token of it.
+ * Can this endpoint be used for what the roles ask for? Asks for the list of models, and where that is
+ * missing or leaves one out, for one token of it.
  */
 export async function checkEndpoint(
   endpoint: ModelEndpoint,
-  models: readonly string[],
+  asked: readonly AskedModel[],
   signal: AbortSignal,
   mayPay = true,
 ): Promise<EndpointHealth> {
+  const models = [...new Set(asked.map(({ model }) => model))];
   try {
     const served = endpoint.provider.listsModels ? await listedModels(endpoint, signal) : null;
+    const problems = new Map<string, EndpointHealth>();
     for (const model of models) {
       if (served?.includes(model)) continue;
       if (!mayPay && served?.some((listed) => isVersionOf(listed, model))) continue;
       const problem = mayPay
         ? await probe(endpoint, model, served, signal)
         : withoutProbe(endpoint, model, served);
-      if (problem !== null) return problem;
+      if (problem !== null) problems.set(model, problem);
     }
-    return { type: 'healthy', models: served ?? models };
+    return worst(asked, problems) ?? { type: 'healthy', models: served ?? models };
   } catch (error) {
     return unhealthy(endpoint, failureOf(error));
   }
+}
+
+/** Whether anybody is there: what it says to the request is not looked at, unless it is in trouble itself. */
+export async function checkReachable(endpoint: ModelEndpoint, signal: AbortSignal): Promise<EndpointHealth> {
+  if (!endpoint.provider.listsModels) return REACHABLE;
+  try {
+    await listedModels(endpoint, signal);
+    return REACHABLE;
+  } catch (error) {
+    const failure = failureOf(error);
+    return failure.status !== null && failure.status < 500 ? REACHABLE : unhealthy(endpoint, failure);
+  }
+}
+
+export const REACHABLE: EndpointHealth = { type: 'healthy', models: [] };
+
+/** Of the models with a problem the first that is not served, with the roles of all those; else the first. */
+function worst(
+  asked: readonly AskedModel[],
+  problems: ReadonlyMap<string, EndpointHealth>,
+): EndpointHealth | null {
+  const all = [...problems.values()];
+  const missing = all.find(({ type }) => type === 'unhealthy');
+  if (missing?.type !== 'unhealthy') return all[0] ?? null;
+  const lacking = asked.filter(({ model }) => problems.get(model)?.type === 'unhealthy');
+  if (lacking.length === asked.length) return missing;
+  return { ...missing, roles: lacking.map(({ role }) => role) };
 }
 
 /** `llama3:latest` serves `llama3`, and a dated model its name without the date. */
@@ -61,6 +96,7 @@ function withoutProbe(
     type: 'unproven',
     reason: `${name} does not list its models, so whether it serves "${model}" shows with the first call.`,
     hint: 'Nothing to do when the model id and the key are right.',
+    isListMissing: endpoint.provider.listsModels,
   };
 }
 

@@ -6,11 +6,12 @@ import type { Logger } from '../kernel/logger.ts';
 import type {
   AttemptOutcome,
   CapabilityMemory,
+  CheckOptions,
   EndpointHealth,
   EndpointSpec,
   ModelPort,
 } from '../ports/model.ts';
-import { checkEndpoint } from './check-endpoint.ts';
+import { checkEndpoint, checkReachable, REACHABLE } from './check-endpoint.ts';
 import { endpointSpecs } from './endpoint-specs.ts';
 import { FormatLearner } from './format-learner.ts';
 import { ModelEndpoint } from './model-endpoint.ts';
@@ -125,14 +126,19 @@ class OpenAiModel implements OpenAiModelPort {
   async check(
     endpointName: string,
     signal: AbortSignal,
-    { mayPay = true }: { readonly mayPay?: boolean } = {},
+    { mayPay = true, isReachableOnly = false }: CheckOptions = {},
   ): Promise<EndpointHealth> {
     const endpoint = this.#byName.get(endpointName);
-    invariant(endpoint !== undefined, `endpoint ${endpointName} is one of this port`);
+    if (isReachableOnly) return endpoint === undefined ? REACHABLE : checkReachable(endpoint, signal);
+    if (endpoint === undefined) {
+      const hint = 'It was removed, or is added just now.';
+      return { type: 'unhealthy', reason: `${endpointName} is not known here.`, hint };
+    }
     const lacking = lackingKey(endpoint.config);
-    if (lacking !== null) return { type: 'unhealthy', reason: `${lacking}.`, hint: 'Set it on this machine.' };
-    const models = new Set(endpoint.config.roles.map((role) => endpoint.model(this.#roles[role])));
-    return checkEndpoint(endpoint, [...models], signal, mayPay);
+    if (lacking !== null)
+      return { type: 'unhealthy', reason: `${lacking}.`, hint: 'Set it on this machine.' };
+    const asked = endpoint.config.roles.map((role) => ({ role, model: endpoint.model(this.#roles[role]) }));
+    return checkEndpoint(endpoint, asked, signal, mayPay);
   }
 
   async close(): Promise<void> {
@@ -151,9 +157,7 @@ class OpenAiModel implements OpenAiModelPort {
 const FIXED = ['provider', 'baseUrl', 'model', 'timeoutMs', 'keyVariable'] as const;
 
 const isSame = (a: EndpointConfig, b: EndpointConfig): boolean =>
-  FIXED.every((field) => a[field] === b[field]) &&
-  a.roles.join() === b.roles.join() &&
-  a.key() === b.key();
+  FIXED.every((field) => a[field] === b[field]) && a.roles.join() === b.roles.join() && a.key() === b.key();
 
 function outcomeFields(outcome: AttemptOutcome): string {
   if (outcome.type === 'elsewhere') return `outcome=elsewhere reason=${outcome.reason}`;

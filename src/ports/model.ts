@@ -61,19 +61,34 @@ export interface ModelPort {
    * Asks `/v1/models`, and where that is missing or leaves a model out, for a tiny completion, unless
    * nothing may be paid for. Never throws.
    */
-  check(
-    endpoint: string,
-    signal: AbortSignal,
-    options?: { readonly mayPay?: boolean },
-  ): Promise<EndpointHealth>;
+  check(endpoint: string, signal: AbortSignal, options?: CheckOptions): Promise<EndpointHealth>;
   close(): Promise<void>;
+}
+
+export interface CheckOptions {
+  /** @default true */
+  readonly mayPay?: boolean;
+  /** Only whether anybody is there: healthy when `/v1/models` gets any answer but a server error. @default false */
+  readonly isReachableOnly?: boolean;
 }
 
 export type EndpointHealth =
   | { readonly type: 'healthy'; readonly models: readonly string[] }
   /** It answers, but only a paid call could tell whether it serves the model. */
-  | { readonly type: 'unproven'; readonly reason: string; readonly hint: string }
-  | { readonly type: 'unhealthy'; readonly reason: string; readonly hint: string };
+  | {
+      readonly type: 'unproven';
+      readonly reason: string;
+      readonly hint: string;
+      /** True where servers of its kind list their models, and it does not. */
+      readonly isListMissing: boolean;
+    }
+  | {
+      readonly type: 'unhealthy';
+      readonly reason: string;
+      readonly hint: string;
+      /** The roles whose model it does not serve; absent: nobody can use it. */
+      readonly roles?: readonly Role[];
+    };
 
 /** What a server was found to support, remembered over processes. */
 export interface CapabilityMemory {

@@ -1,20 +1,37 @@
+import type { Role } from '../../dialogue/chat.ts';
+import { bits } from '../../kernel/random.ts';
 import type { PermitRequest } from './permits.ts';
 import type { RunEndpoint } from './run-endpoint.ts';
 
 const CAPACITY = 100_000;
 
-/** The endpoint that served a conversation's role last; the one not used for longest is forgotten. */
-export class Affinity {
-  readonly #served = new Map<string, RunEndpoint>();
+interface Served {
+  last: string;
+  readonly byRole: Partial<Record<Role, string>>;
+}
 
-  get(request: PermitRequest): RunEndpoint | null {
-    return this.#served.get(keyOf(request)) ?? null;
+/**
+ * Which endpoint served a conversation last: names in the run, so that a replica that returns is known again.
+ * The conversation not used for longest is forgotten.
+ *
+ * Every role has a prompt of its own that begins differently, so what is cached of it lies where that role was
+ * served last; a role that has not been served yet goes where its conversation was.
+ */
+export class Affinity {
+  readonly #served = new Map<string, Served>();
+
+  get(request: PermitRequest): string | null {
+    const served = this.#served.get(keyOf(request));
+    return served?.byRole[request.role] ?? served?.last ?? null;
   }
 
-  remember(request: PermitRequest, endpoint: RunEndpoint): void {
+  remember(request: PermitRequest, endpoint: string): void {
     const key = keyOf(request);
+    const served = this.#served.get(key) ?? { last: endpoint, byRole: {} };
+    served.last = endpoint;
+    served.byRole[request.role] = endpoint;
     this.#served.delete(key);
-    this.#served.set(key, endpoint);
+    this.#served.set(key, served);
     if (this.#served.size <= CAPACITY) return;
     for (const oldest of this.#served.keys()) {
       this.#served.delete(oldest);
@@ -23,4 +40,21 @@ export class Affinity {
   }
 }
 
-const keyOf = ({ runId, role, conversation }: PermitRequest): string => `${role} ${runId} ${conversation}`;
+const keyOf = ({ runId, conversation }: PermitRequest): string => `${runId} ${conversation}`;
+
+/** Half a step, so that the logarithm below is never of 0. */
+const HALF = 0.5;
+const SPAN = 2 ** 32;
+
+/**
+ * The endpoint with the highest rank is the conversation's home. It needs no memory, so every router sends a
+ * conversation to the same one, and an endpoint that joins or leaves moves only what becomes or was its own
+ * (rendezvous hashing, Thaler and Ravishankar 1998; with weights by the method of Schindelhauer and Schomaker
+ * 2005).
+ */
+export function rankOf(endpoint: RunEndpoint, conversationHash: number): number {
+  const uniform = (bits([conversationHash, endpoint.hash]) + HALF) / SPAN;
+  return -endpoint.spec.weight / Math.log(uniform);
+}
+
+export const hashOf = (text: string): number => bits([text]);

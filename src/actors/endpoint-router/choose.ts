@@ -1,11 +1,15 @@
 import type { Role } from '../../dialogue/chat.ts';
+import { hashOf, rankOf } from './affinity.ts';
 import type { RunEndpoint } from './run-endpoint.ts';
 
 export type Strategy = 'weighted_least_inflight' | 'round_robin' | 'prefix_affinity';
 export const STRATEGIES: readonly Strategy[] = ['weighted_least_inflight', 'round_robin', 'prefix_affinity'];
 
-/** The replica that holds a conversation's prefix keeps it up to this share of its limit. */
-const AFFINITY_LOAD = 0.9;
+/** The replica that holds a conversation's prefix keeps it up to this many times the load of the least loaded … */
+const LOAD_FACTOR = 2;
+/** … and a few requests more: at most this many, and at most a quarter of its limit. */
+const LOAD_SLACK_MAX = 4;
+const LOAD_SLACK_SHARE = 0.25;
 
 export interface Wish {
   readonly role: Role;
@@ -13,8 +17,9 @@ export interface Wish {
   readonly holder: string;
   /** An endpoint that just failed this call: taken only when no other has room. */
   readonly avoid: string | null;
+  readonly conversation: string;
   /** The endpoint that served the conversation last. */
-  readonly previous: RunEndpoint | null;
+  readonly previous: string | null;
 }
 
 /** The endpoint for a request among those that have room now, or null. */
@@ -24,26 +29,71 @@ export function choose(
   strategy: Strategy,
   nowMs: number,
 ): RunEndpoint | null {
-  const { role, holder, previous } = wish;
-  if (strategy === 'prefix_affinity' && previous !== null && previous.spec.name !== wish.avoid) {
-    if (previous.takes(role, holder, nowMs) && previous.state.load <= AFFINITY_LOAD) return previous;
-  }
-  const better = strategy === 'round_robin' ? lessShare : lessPressure;
-  let best: RunEndpoint | null = null;
+  const { role, holder } = wish;
+  const free: RunEndpoint[] = [];
   let avoided: RunEndpoint | null = null;
   for (const endpoint of endpoints) {
     if (!endpoint.takes(role, holder, nowMs)) continue;
     if (endpoint.spec.name === wish.avoid) avoided = endpoint;
-    else if (best === null || better(endpoint, best)) best = endpoint;
+    else free.push(endpoint);
   }
-  return best ?? avoided;
+  if (free.length < 2) return free[0] ?? avoided;
+  if (strategy === 'prefix_affinity') return nearest(free, wish);
+  return first(free, strategy === 'round_robin' ? lessShare : lessPressure);
 }
 
-function lessPressure(a: RunEndpoint, b: RunEndpoint): boolean {
-  const difference = a.pressure - b.pressure;
-  return difference < 0 || (difference === 0 && a.state.lastGrant < b.state.lastGrant);
+type Before = (a: RunEndpoint, b: RunEndpoint) => boolean;
+
+function first(endpoints: readonly RunEndpoint[], before: Before): RunEndpoint | null {
+  let best: RunEndpoint | null = null;
+  for (const endpoint of endpoints) if (best === null || before(endpoint, best)) best = endpoint;
+  return best;
 }
 
-function lessShare(a: RunEndpoint, b: RunEndpoint): boolean {
-  return a.share < b.share || (a.share === b.share && a.state.lastGrant < b.state.lastGrant);
+/**
+ * The endpoint that served the conversation last, else its home, unless that is loaded far above the least
+ * loaded (consistent hashing with bounded loads, Mirrokni, Thorup and Zadimoghaddam 2016). Load is the work
+ * that waits there: requests, times how long answers to the role take compared with the fastest, so that a
+ * slow replica does not hold on to its conversations.
+ */
+function nearest(free: readonly RunEndpoint[], { role, conversation, previous }: Wish): RunEndpoint | null {
+  const fastestMs = fastest(free, role);
+  const slowness = ({ state }: RunEndpoint): number =>
+    Math.max(fastestMs, state.answerMs(role) ?? fastestMs) / fastestMs;
+  const load = (endpoint: RunEndpoint): number => endpoint.pressure * slowness(endpoint);
+  const least = first(free, (a, b) => isLess(load(a), load(b), a, b));
+  const home = free.find(({ spec }) => spec.name === previous) ?? homeOf(free, conversation);
+  if (least === null || home === null) return least;
+  const slack = Math.min(LOAD_SLACK_MAX, LOAD_SLACK_SHARE * home.state.limit) / home.spec.weight;
+  return load(home) <= LOAD_FACTOR * load(least) + slack / slowness(home) ? home : least;
 }
+
+function homeOf(free: readonly RunEndpoint[], conversation: string): RunEndpoint | null {
+  const hash = hashOf(conversation);
+  let home: RunEndpoint | null = null;
+  let highest = Number.NEGATIVE_INFINITY;
+  for (const endpoint of free) {
+    const rank = rankOf(endpoint, hash);
+    if (rank <= highest) continue;
+    highest = rank;
+    home = endpoint;
+  }
+  return home;
+}
+
+/** Shortest mean answer time, in milliseconds; below one they are all alike. */
+function fastest(free: readonly RunEndpoint[], role: Role): number {
+  let ms: number | null = null;
+  for (const { state } of free) {
+    const known = state.answerMs(role);
+    if (known !== null && (ms === null || known < ms)) ms = known;
+  }
+  return Math.max(1, ms ?? 1);
+}
+
+const lessPressure: Before = (a, b) => isLess(a.pressure, b.pressure, a, b);
+const lessShare: Before = (a, b) => isLess(a.share, b.share, a, b);
+
+/** Ties go to the one that was granted longest ago. */
+const isLess = (ofA: number, ofB: number, a: RunEndpoint, b: RunEndpoint): boolean =>
+  ofA < ofB || (ofA === ofB && a.state.lastGrant < b.state.lastGrant);

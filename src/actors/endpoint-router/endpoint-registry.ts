@@ -6,7 +6,7 @@
  * 3. A state lives while a run uses it or a permit of it is out, so that nothing in flight is forgotten.
  */
 import type { EndpointSpec } from '../../ports/model.ts';
-import { EndpointState } from './endpoint-state.ts';
+import { EndpointState, type Start } from './endpoint-state.ts';
 import { RunEndpoint } from './run-endpoint.ts';
 
 interface Entry {
@@ -29,9 +29,9 @@ export class EndpointRegistry {
     return false;
   }
 
-  /** A run begins to use an endpoint. `cautious`: it starts small, because others can take the traffic meanwhile. */
-  join(spec: EndpointSpec, cautious: boolean): RunEndpoint {
-    const { state, users } = this.#entry(identityOf(spec), spec.maxInFlight, cautious);
+  /** A run begins to use an endpoint. */
+  join(spec: EndpointSpec, start: Start): RunEndpoint {
+    const { state, users } = this.#entry(identityOf(spec), spec.maxInFlight, start);
     const endpoint = new RunEndpoint(spec, state);
     users.add(endpoint);
     this.refresh(endpoint);
@@ -55,7 +55,7 @@ export class EndpointRegistry {
 
   /** The state behind a permit of an earlier router; its limits come with the run that uses it. */
   adopt(identity: string): EndpointState {
-    return this.#entry(identity, 1, false).state;
+    return this.#entry(identity, 1, { cautious: false, asksFirst: false }).state;
   }
 
   /** After a permit came back. */
@@ -63,10 +63,10 @@ export class EndpointRegistry {
     if (inFlight === 0 && this.#entries.get(identity)?.users.size === 0) this.#entries.delete(identity);
   }
 
-  #entry(identity: string, maxInFlight: number, cautious: boolean): Entry {
+  #entry(identity: string, maxInFlight: number, start: Start): Entry {
     let entry = this.#entries.get(identity);
     if (entry === undefined) {
-      entry = { state: new EndpointState(identity, maxInFlight, cautious), users: new Set() };
+      entry = { state: new EndpointState(identity, maxInFlight, start), users: new Set() };
       this.#entries.set(identity, entry);
     }
     return entry;

@@ -1,3 +1,6 @@
+import type { Role } from '../../dialogue/chat.ts';
+import { EndpointPace } from './endpoint-pace.ts';
+
 /** What the holder of a permit tells about the endpoint when it gives the permit back. */
 export type PermitOutcome =
   /** A response to this request, be it a refusal of the request. */
@@ -7,6 +10,14 @@ export type PermitOutcome =
   | { readonly type: 'unusable'; readonly reason: string; readonly status: number }
   /** Nothing is known: cancelled, or the holder died. */
   | { readonly type: 'abandoned' };
+
+/** A permit that comes back. */
+export interface ReturnedPermit {
+  readonly grant: number;
+  readonly role: Role;
+  /** Null when another router granted it. */
+  readonly grantedAtMs: number | null;
+}
 
 type Health =
   | { readonly type: 'closed' }
@@ -22,6 +33,17 @@ const FAILURES_UNTRUSTED = 2;
 const FAILURES_TRUSTED = 5;
 const OPEN_MIN_MS = 1_000;
 const OPEN_MAX_MS = 30_000;
+/** What is left of an earlier failure after each success: one in two failing weighs like ten in a row. */
+const BLAME_KEPT = 0.9;
+const BLAME_MIN = 0.05;
+
+/** How an endpoint begins. */
+export interface Start {
+  /** Small: worth it where other endpoints can take the traffic meanwhile. */
+  readonly cautious: boolean;
+  /** Until it has answered once, every request is a probe. */
+  readonly asksFirst: boolean;
+}
 
 /**
  * Owns what the router knows about one server and model, whichever runs use it: its load, its concurrency
@@ -34,6 +56,10 @@ const OPEN_MAX_MS = 30_000;
  *    and while the endpoint proves itself by one per success.
  * 3. Consecutive failures open the circuit; then one probe at a time until one is answered. An
  *    endpoint that comes back starts with one request.
+ * 4. No progress counts as failing: while requests are out and nothing has come back for far longer than its
+ *    slowest answer took, nothing more is granted, and the first time-out opens the circuit. An answer takes it
+ *    back as it was: it was slow, not sick.
+ * 5. Failures make its pressure worse, and are forgiven step by step, so that failing fast attracts nothing.
  */
 export class EndpointState {
   readonly identity: string;
@@ -45,6 +71,10 @@ export class EndpointState {
   #proving: boolean;
   #successes = 0;
   #failures = 0;
+  /** Failures lately; each success forgives some. */
+  #blame = 0;
+  readonly #pace = new EndpointPace();
+  readonly #asksFirst: boolean;
   #openings = 0;
   #health: Health = { type: 'closed' };
   #pausedUntilMs = 0;
@@ -56,10 +86,10 @@ export class EndpointState {
   #firstGrantMs: number | null = null;
   #changedMs = 0;
 
-  /** `cautious` starts small: worth it where other endpoints can take the traffic meanwhile. */
-  constructor(identity: string, maxInFlight: number, cautious: boolean) {
+  constructor(identity: string, maxInFlight: number, { cautious, asksFirst }: Start) {
     this.identity = identity;
     this.#maxInFlight = maxInFlight;
+    this.#asksFirst = asksFirst;
     this.#proving = cautious;
     this.#limit = cautious ? Math.min(CAUTIOUS_START, maxInFlight) : maxInFlight;
   }
@@ -71,19 +101,23 @@ export class EndpointState {
     this.#limit = isFree ? maxInFlight : Math.min(this.#limit, maxInFlight);
   }
 
-  /** Share of what it may take now that would be in use with one more request. */
-  get load(): number {
-    return (this.inFlight + 1) / Math.max(1, Math.floor(this.#limit));
-  }
-
   /** Requests with one more; failures make it worse, so that failing fast attracts nothing. */
   get pressure(): number {
-    return (this.inFlight + 1) * (1 + this.#failures);
+    return (this.inFlight + 1) * (1 + this.#blame);
+  }
+
+  /** Requests that it may have in flight at present. */
+  get limit(): number {
+    return Math.floor(this.#limit);
+  }
+
+  answerMs(role: Role): number | null {
+    return this.#pace.answerMs(role);
   }
 
   hasRoom(nowMs: number): boolean {
     if (this.inFlight >= this.#maxInFlight || nowMs < this.#pausedUntilMs) return false;
-    if (this.#health.type === 'closed') return this.inFlight < Math.floor(this.#limit);
+    if (this.#health.type === 'closed') return this.inFlight < this.limit && !this.#isStuck(nowMs);
     return this.#health.type === 'open' && nowMs >= this.#health.untilMs;
   }
 
@@ -98,23 +132,33 @@ export class EndpointState {
     return this.#pausedUntilMs > nowMs ? this.#pausedUntilMs : null;
   }
 
-  /** Counts a permit that goes out. */
-  granted(grant: number, nowMs: number): void {
+  /**
+   * Counts a permit that goes out. True when it is a probe: whether the endpoint is there at all should be
+   * found out before anything is sent to it.
+   */
+  granted(grant: number, nowMs: number): boolean {
     this.adopted(nowMs);
     this.lastGrant = grant;
-    if (this.#health.type === 'open') this.#health = { type: 'probing', grant };
+    if (this.#health.type !== 'open') return this.#asksFirst && this.#answered === 0;
+    this.#health = { type: 'probing', grant };
+    return true;
   }
 
   /** Counts a permit that another router has granted: it is out, whatever the limits say. */
   adopted(nowMs: number): void {
     this.#account(nowMs);
     this.#firstGrantMs ??= nowMs;
+    if (this.inFlight === 0) this.#pace.progressed(nowMs);
     this.inFlight += 1;
   }
 
-  /** A permit of `grant` came back; `newestGrant` is the number of the newest of all grants. */
-  released(grant: number, newestGrant: number, outcome: PermitOutcome, nowMs: number): void {
+  /** `newestGrant` is the number of the newest of all grants. */
+  released(permit: ReturnedPermit, newestGrant: number, outcome: PermitOutcome, nowMs: number): void {
     this.#account(nowMs);
+    const { grant, role, grantedAtMs } = permit;
+    const wasStuck = this.#isStuck(nowMs);
+    if (outcome.type !== 'abandoned') this.#pace.progressed(nowMs);
+    if (outcome.type === 'answered' && grantedAtMs !== null) this.#pace.answered(role, nowMs - grantedAtMs);
     const inFlightBefore = this.inFlight;
     this.inFlight -= 1;
     const probe = this.#health.type === 'probing' && this.#health.grant === grant;
@@ -126,7 +170,7 @@ export class EndpointState {
         return this.#cut(grant, newestGrant, inFlightBefore);
       case 'failed':
         this.#pause(outcome.retryAfterMs, nowMs);
-        return this.#failedOnce(probe, nowMs);
+        return this.#failedOnce(probe || wasStuck, nowMs);
       case 'unusable':
         if (probe) this.#readmit();
         return;
@@ -142,7 +186,7 @@ export class EndpointState {
     return {
       identity: this.identity,
       inFlight: this.inFlight,
-      limit: Math.floor(this.#limit),
+      limit: this.limit,
       maxInFlight: this.#maxInFlight,
       averageInFlight,
       saturation: averageInFlight / this.#maxInFlight,
@@ -150,7 +194,7 @@ export class EndpointState {
       failed: this.#failed,
       rateLimited: this.#rateLimited,
       state:
-        this.#health.type === 'closed'
+        this.#health.type === 'closed' && !this.#isStuck(nowMs)
           ? this.#pausedUntilMs > nowMs
             ? 'paused'
             : 'open_for_traffic'
@@ -161,6 +205,7 @@ export class EndpointState {
   #succeeded(inFlightBefore: number): void {
     this.#answered += 1;
     this.#failures = 0;
+    this.#blame = this.#blame < BLAME_MIN ? 0 : this.#blame * BLAME_KEPT;
     if (this.#health.type !== 'closed') return this.#readmit();
     this.#successes += 1;
     const max = this.#maxInFlight;
@@ -173,13 +218,14 @@ export class EndpointState {
     this.#openings = 0;
   }
 
-  #failedOnce(probe: boolean, nowMs: number): void {
+  #failedOnce(isEnough: boolean, nowMs: number): void {
     this.#failed += 1;
     this.#failures += 1;
+    this.#blame += 1;
     if (this.#proving) this.#limit = Math.max(1, this.#limit / 2);
     const trusted = Math.max(FAILURES_TRUSTED, Math.ceil(this.#limit / 4));
     const allowed = this.#proving && this.#successes < TRUST ? FAILURES_UNTRUSTED : trusted;
-    if (probe || (this.#health.type === 'closed' && this.#failures >= allowed)) this.#open(nowMs);
+    if (isEnough || (this.#health.type === 'closed' && this.#failures >= allowed)) this.#open(nowMs);
   }
 
   #open(nowMs: number): void {
@@ -191,6 +237,7 @@ export class EndpointState {
   #readmit(): void {
     this.#health = { type: 'closed' };
     this.#failures = 0;
+    this.#blame = 0;
     this.#successes = 0;
     this.#proving = true;
     this.#limit = 1;
@@ -204,6 +251,10 @@ export class EndpointState {
     this.#cutAtGrant = newestGrant;
     this.#proving = false;
     this.#limit = Math.max(1, Math.min(this.#limit, inFlightBefore) * SHRINK);
+  }
+
+  #isStuck(nowMs: number): boolean {
+    return this.inFlight > 0 && this.#pace.isStuck(nowMs);
   }
 
   #pause(retryAfterMs: number | null, nowMs: number): void {

@@ -31,6 +31,8 @@ export interface CallOptions {
   readonly confirm?: () => Promise<void>;
 }
 
+type Granted = Extract<PermitReply, { readonly type: 'granted' }>;
+
 const admissionOf = ({ admission, signal }: CallOptions): AbortSignal => admission ?? signal;
 
 export interface ModelCalls {
@@ -55,24 +57,26 @@ export interface ModelCallsOptions {
    */
   readonly patienceMs: number;
   readonly logger: Logger;
-  /** Uniform in [0, 1); spreads retries, never decides content. @default Math.random */
-  readonly random?: () => number;
   /** Why a role waits, where this process knows more than the router: for the error when patience ends. */
   readonly whyWaiting?: (role: Role) => string | null;
+  /** Uniform in [0, 1); spreads retries, never decides content. @default Math.random */
+  readonly random?: () => number;
 }
 
+/** Asking whether an endpoint is there takes no longer: a call waits for the answer. */
+const PROBE_TIMEOUT_MS = 5_000;
 /** What a permit may outlast the attempt's own time-out, before its holder counts as dead. */
 const LEASE_MARGIN_MS = 30_000;
 /** The endpoints are not to blame while no router can be asked; for this long at most they are given more time. */
 const AWAY_MAX_MS = 1_800_000;
 /** After the end of a pause that is longer than the patience, one attempt gets this much time. */
 const PROLONGATION_MS = 60_000;
+/** Endpoints that are added or removed are known everywhere after about this long. */
+const ELSEWHERE_MS = 500;
 
 export function createModelCalls(options: ModelCallsOptions): ModelCalls {
   return new Calls(options);
 }
-/** Endpoints that are added or removed are known everywhere after about this long. */
-const ELSEWHERE_MS = 500;
 
 class Calls implements ModelCalls {
   readonly #options: ModelCallsOptions;
@@ -89,7 +93,7 @@ class Calls implements ModelCalls {
       const reply = await this.#acquire(request.role, effort, options);
       const result =
         reply.type === 'granted'
-          ? await this.#attempt(reply.ticket, reply.endpoint, request, effort, options)
+          ? await this.#attempt(reply, request, effort, options)
           : await this.#afterRejection(reply.rejection, request.role, effort, options);
       if (result !== null) return result;
     }
@@ -119,8 +123,7 @@ class Calls implements ModelCalls {
 
   /** One request under a permit; null when another is needed. */
   async #attempt(
-    ticket: string,
-    endpoint: string,
+    { ticket, endpoint, isProbe }: Granted,
     request: ModelRequest,
     effort: Effort,
     options: CallOptions,
@@ -133,6 +136,13 @@ class Calls implements ModelCalls {
       await options.confirm?.();
       using = router.use(ticket, options.signal);
       if (using === null) return null;
+      const absent = isProbe === true ? await this.#absent(endpoint, using) : null;
+      if (absent !== null) {
+        told = { type: 'failed', retryAfterMs: null };
+        effort.avoid = endpoint;
+        effort.lastReason = absent;
+        return null;
+      }
       this.#counters.attempted();
       outcome = await port.attempt(endpoint, request, using);
       told = permitOutcome(outcome);
@@ -144,6 +154,14 @@ class Calls implements ModelCalls {
       router.release(ticket, told);
     }
     return this.#afterAttempt(outcome, endpoint, request.role, effort, admissionOf(options));
+  }
+
+  /** Why an endpoint that may be away is not there; null when it is. Asks for nothing that costs. */
+  async #absent(endpoint: string, signal: AbortSignal): Promise<string | null> {
+    const within = AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
+    const health = await this.#options.port.check(endpoint, within, { isReachableOnly: true });
+    if (signal.aborted) throw acquireCancelled();
+    return health.type === 'unhealthy' ? health.reason : null;
   }
 
   async #afterAttempt(
@@ -165,6 +183,8 @@ class Calls implements ModelCalls {
         effort.lastReason = `${endpoint}: ${outcome.reason}`;
         this.#warn(`[llm] endpoint ${endpoint} cannot serve the ${role}: ${outcome.reason}`);
         return null;
+      case 'elsewhere':
+        return this.#goElsewhere(outcome.reason, endpoint, role, effort, signal);
       case 'retry_later':
         return this.#retryLater(outcome, endpoint, role, effort, signal);
       default:
@@ -172,26 +192,6 @@ class Calls implements ModelCalls {
     }
   }
 
-  async #retryLater(
-    outcome: Extract<AttemptOutcome, { type: 'retry_later' }>,
-    endpoint: string,
-    role: Role,
-    effort: Effort,
-    signal: AbortSignal,
-  ): Promise<CallResult | null> {
-    const { port } = this.#options;
-    effort.avoid = endpoint;
-    effort.lastReason = `${endpoint}: ${outcome.reason}`;
-    if (outcome.rateLimited) effort.rateLimits += 1;
-      case 'elsewhere':
-        return this.#goElsewhere(outcome.reason, endpoint, role, effort, signal);
-    else {
-      effort.failures += 1;
-      effort.firstFailure ??= this.#moment();
-      const limit = port.maxRetries(role);
-      if (limit !== null && effort.failures > limit)
-        return this.#refuse(`gave up after ${effort.failures} attempts: ${effort.lastReason}`);
-    }
   /** Nothing was sent, so nothing counts; the pause is for when there is nowhere else yet. */
   async #goElsewhere(
     reason: string,
@@ -207,6 +207,24 @@ class Calls implements ModelCalls {
     return givenUp;
   }
 
+  async #retryLater(
+    outcome: Extract<AttemptOutcome, { type: 'retry_later' }>,
+    endpoint: string,
+    role: Role,
+    effort: Effort,
+    signal: AbortSignal,
+  ): Promise<CallResult | null> {
+    const { port } = this.#options;
+    effort.avoid = endpoint;
+    effort.lastReason = `${endpoint}: ${outcome.reason}`;
+    if (outcome.rateLimited) effort.rateLimits += 1;
+    else {
+      effort.failures += 1;
+      effort.firstFailure ??= this.#moment();
+      const limit = port.maxRetries(role);
+      if (limit !== null && effort.failures > limit)
+        return this.#refuse(`gave up after ${effort.failures} attempts: ${effort.lastReason}`);
+    }
     const givenUp = this.#outOfPatience(role, effort);
     if (givenUp !== null) return givenUp;
     this.#counters.retried(outcome.cause);
@@ -262,6 +280,7 @@ class Calls implements ModelCalls {
     effort: Effort,
     signal: AbortSignal,
   ): Promise<CallResult | null> {
+    effort.lastReason ||= this.#options.whyWaiting?.(role) ?? '';
     if (resumesInMs === null || effort.prolonged) return this.#outOfPatience(role, effort);
     effort.prolonged = true;
     this.#warn(
@@ -280,7 +299,6 @@ class Calls implements ModelCalls {
     const nowMs = clock.now();
     if (nowMs >= this.#patienceEndsAtMs(role, effort))
       throw patienceError(role, patienceMs, effort.lastReason);
-    effort.lastReason ||= this.#options.whyWaiting?.(role) ?? '';
     if (effort.firstFailure === null || nowMs < this.#patienceAfter(effort.firstFailure)) return null;
     return this.#refuse(
       `gave up after ${effort.failures} failed attempts while other requests were answered: ${effort.lastReason}`,
@@ -334,7 +352,7 @@ class Calls implements ModelCalls {
 function permitOutcome(outcome: AttemptOutcome): PermitOutcome {
   if (outcome.type === 'unusable')
     return { type: 'unusable', reason: outcome.reason, status: outcome.status };
+  if (outcome.type === 'elsewhere') return { type: 'abandoned' };
   if (outcome.type !== 'retry_later') return { type: 'answered' };
   return { type: outcome.rateLimited ? 'rate_limited' : 'failed', retryAfterMs: outcome.retryAfterMs };
 }
-  if (outcome.type === 'elsewhere') return { type: 'abandoned' };

@@ -10,6 +10,11 @@ export interface RunRegistration {
   readonly strategy?: Strategy;
   /** A role's own strategy. */
   readonly roleStrategies?: Partial<Record<Role, Strategy>>;
+  /**
+   * Its endpoints are servers that may be away when the run begins: where others can take the traffic, one that
+   * has not answered yet is asked whether it is there before it is sent anything. @default false
+   */
+  readonly asksFirst?: boolean;
 }
 
 /** A wish to send one request to an endpoint of a run. */
@@ -57,14 +62,17 @@ export type Decision =
       readonly endpoint: string;
       /** Server and model. */
       readonly identity: string;
+      /** Nobody knows whether the endpoint is there: to be found out before anything is sent. */
+      readonly isProbe?: true;
     }
   | { readonly type: 'rejected'; readonly ticket: string; readonly rejection: Rejection };
 
-export const granted = (ticket: string, endpoint: string, identity: string): Decision => ({
+export const granted = (ticket: string, endpoint: string, identity: string, isProbe: boolean): Decision => ({
   type: 'granted',
   ticket,
   endpoint,
   identity,
+  ...(isProbe ? { isProbe } : {}),
 });
 
 export const rejected = (ticket: string, rejection: Rejection): Decision => ({

@@ -2,14 +2,19 @@
  * One run in the pool. Owns its endpoints and its queues, one for each role and node, as long as
  * something waits in it: whom an endpoint does not serve keeps nobody else waiting.
  *
- * Among the waiting that an endpoint can serve, the smallest priority goes first, then the oldest.
+ * Among the waiting that an endpoint can serve (`goesFirst`):
+ * 1. The smallest priority: callers give the rank of the conversation, in which languages take turns and
+ *    commits are made, so what everybody waits for is not overtaken, and no language gets ahead of another.
+ * 2. Among equals conversations take turns, however many calls one of them has waiting (start-time fair
+ *    queueing, as in `RunEndpoint.takeTurn`).
+ * 3. The earliest deadline, then the oldest.
  */
 import type { Role } from '../../dialogue/chat.ts';
 import type { EndpointSpec } from '../../ports/model.ts';
 import type { Affinity } from './affinity.ts';
 import { choose, type Strategy } from './choose.ts';
 import { type EndpointRegistry, identityOf } from './endpoint-registry.ts';
-import type { EndpointState } from './endpoint-state.ts';
+import type { EndpointState, ReturnedPermit } from './endpoint-state.ts';
 import { Heap, type HeapEntry } from './heap.ts';
 import type { PermitRequest, Rejection, RunRegistration } from './permits.ts';
 import type { RunEndpoint, Unusable } from './run-endpoint.ts';
@@ -19,11 +24,20 @@ export interface Timer {
   readonly ticket: string;
 }
 
+export interface TicketPermit extends ReturnedPermit {
+  /** Name in the run. */
+  readonly endpoint: string;
+  readonly state: EndpointState;
+  readonly isProbe: boolean;
+}
+
 export interface Ticket {
   readonly request: PermitRequest;
   readonly order: number;
+  /** Its turn among the calls of equal priority, in virtual time; set when it is queued. */
+  turn: number;
   /** Null while it waits. */
-  permit: { readonly endpoint: string; readonly state: EndpointState; readonly grant: number } | null;
+  permit: TicketPermit | null;
   /** Null once it has left the queue. */
   queued: HeapEntry<Ticket> | null;
   timer: HeapEntry<Timer>;
@@ -52,12 +66,17 @@ export class PoolRun {
   readonly #registry: EndpointRegistry;
   readonly #endpoints = new Map<string, RunEndpoint>();
   readonly #queues = new Map<string, Queue>();
+  /** Of each conversation that has waiting calls: how many, and the turn that its next one gets. */
+  readonly #lines = new Map<string, { waiting: number; next: number }>();
   #strategies: { readonly strategy: Strategy; readonly roles: Partial<Record<Role, Strategy>> } = {
     strategy: 'weighted_least_inflight',
     roles: {},
   };
+  #asksFirst = false;
   /** Virtual time of round robin. */
   #virtual = 0;
+  /** Virtual time of the queue: the turn of the call that was served last. */
+  #served = 0;
 
   constructor(runId: string, registry: EndpointRegistry) {
     this.runId = runId;
@@ -77,8 +96,9 @@ export class PoolRun {
   }
 
   /** The run's endpoints are these from now on; what is known about those that stay is kept. */
-  register({ endpoints, strategy, roleStrategies = {} }: RunRegistration): void {
+  register({ endpoints, strategy, roleStrategies = {}, asksFirst = false }: RunRegistration): void {
     this.isRegistered = true;
+    this.#asksFirst = asksFirst;
     this.#strategies = { strategy: strategy ?? 'weighted_least_inflight', roles: roleStrategies };
     const names = new Set(endpoints.map(({ name }) => name));
     for (const name of this.#endpoints.keys()) if (!names.has(name)) this.remove(name);
@@ -109,7 +129,12 @@ export class PoolRun {
   }
 
   enqueue(ticket: Ticket): void {
-    const { role, holder = '' } = ticket.request;
+    const { role, conversation, holder = '' } = ticket.request;
+    const line = this.#lines.get(conversation) ?? { waiting: 0, next: 0 };
+    this.#lines.set(conversation, line);
+    ticket.turn = Math.max(this.#served, line.next);
+    line.next = ticket.turn + 1;
+    line.waiting += 1;
     const name = queueName(ticket);
     const queue = this.#queues.get(name) ?? { role, holder, tickets: new Heap<Ticket>(goesFirst) };
     this.#queues.set(name, queue);
@@ -125,6 +150,11 @@ export class PoolRun {
     if (tickets?.size === 0) this.#queues.delete(name);
     ticket.queued = null;
     this.waiting -= 1;
+    const { conversation } = ticket.request;
+    const line = this.#lines.get(conversation);
+    if (line === undefined) return;
+    line.waiting -= 1;
+    if (line.waiting === 0) this.#lines.delete(conversation);
   }
 
   /** Of the first in each queue, the first of all for which an endpoint has room. */
@@ -139,8 +169,13 @@ export class PoolRun {
     return best;
   }
 
-  granted(endpoint: RunEndpoint, grant: number, nowMs: number): void {
-    this.#virtual = endpoint.granted(grant, this.#virtual, nowMs);
+  granted({ ticket, endpoint }: Match, grant: number, nowMs: number): TicketPermit {
+    this.#virtual = endpoint.takeTurn(this.#virtual);
+    this.#served = Math.max(this.#served, ticket.turn);
+    const { spec, state } = endpoint;
+    const isProbe = state.granted(grant, nowMs);
+    const { role } = ticket.request;
+    return { endpoint: spec.name, state, grant, role, grantedAtMs: nowMs, isProbe };
   }
 
   /** The first of those that wait, if any does. */
@@ -193,16 +228,20 @@ export class PoolRun {
       this.#registry.refresh(known);
     } else {
       this.remove(spec.name);
-      this.#endpoints.set(spec.name, this.#registry.join(spec, cautious));
+      this.#endpoints.set(
+        spec.name,
+        this.#registry.join(spec, { cautious, asksFirst: cautious && this.#asksFirst }),
+      );
     }
     if (spec.isDraining !== undefined) this.drain(spec.name, spec.isDraining);
   }
 
   #choose(request: PermitRequest, affinity: Affinity, nowMs: number): RunEndpoint | null {
-    const { role, avoid, holder = '' } = request;
+    const { role, avoid, conversation, holder = '' } = request;
     const strategy = this.#strategies.roles[role] ?? this.#strategies.strategy;
-    const before = strategy === 'prefix_affinity' ? affinity.get(request) : null;
-    return choose(this.#endpoints.values(), { role, holder, avoid, previous: before }, strategy, nowMs);
+    const previous = strategy === 'prefix_affinity' ? affinity.get(request) : null;
+    const wish = { role, holder, avoid, conversation, previous };
+    return choose(this.#endpoints.values(), wish, strategy, nowMs);
   }
 }
 
@@ -212,6 +251,9 @@ const hasAlternative = (spec: EndpointSpec, others: readonly EndpointSpec[]): bo
 const queueName = ({ request: { role, holder = '' } }: Ticket): string => `${role} ${holder}`;
 
 function goesFirst(a: Ticket, b: Ticket): boolean {
-  const difference = a.request.priority - b.request.priority;
+  const difference =
+    a.request.priority - b.request.priority ||
+    a.turn - b.turn ||
+    a.request.deadlineAtMs - b.request.deadlineAtMs;
   return difference < 0 || (difference === 0 && a.order < b.order);
 }

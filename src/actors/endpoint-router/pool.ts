@@ -26,7 +26,7 @@ import type { RunEndpoint } from './run-endpoint.ts';
  * 2. A ticket that was asked for is granted once or rejected once, unless it is cancelled first; asking
  *    again changes nothing and is told the same, also when it has ended a moment ago.
  * 3. The run that has been granted nothing for longest goes first, of those that an endpoint can serve;
- *    within a run the smallest priority, then the oldest.
+ *    within a run it is the order of `PoolRun`.
  * 4. Everything is bounded: the runs and their endpoints, a run's queue by `queueCapacity`, a permit by its
  *    lease, a wait by its deadline, what is remembered by `Affinity` and `EndedTickets` (I9).
  */
@@ -139,7 +139,8 @@ export class Pool {
         holder,
       },
       order: 0,
-      permit: { endpoint, state, grant: this.#grants },
+      turn: 0,
+      permit: { endpoint, state, grant: this.#grants, role, grantedAtMs: null, isProbe: false },
       queued: null,
       timer: this.#timers.push({ atMs: nowMs + leaseMs, ticket: name }),
       isDoubted: false,
@@ -151,7 +152,8 @@ export class Pool {
     const known = this.#tickets.get(ticket);
     if (known !== undefined) {
       const { permit } = known;
-      return permit === null ? NONE : [granted(ticket, permit.endpoint, permit.state.identity)];
+      if (permit === null) return NONE;
+      return [granted(ticket, permit.endpoint, permit.state.identity, permit.isProbe)];
     }
     const ending = this.#ended.get(ticket);
     if (ending !== undefined) return [rejected(ticket, ending)];
@@ -281,6 +283,7 @@ export class Pool {
     const ticket: Ticket = {
       request,
       order: this.#orders,
+      turn: 0,
       permit: null,
       queued: null,
       timer,
@@ -315,27 +318,28 @@ export class Pool {
     return null;
   }
 
-  #grant(run: PoolRun, { ticket, endpoint }: Match, nowMs: number): Decision {
+  #grant(run: PoolRun, match: Match, nowMs: number): Decision {
+    const { ticket } = match;
     const { request } = ticket;
     this.#leaveQueue(ticket);
     this.#grants += 1;
-    run.granted(endpoint, this.#grants, nowMs);
-    const { name } = endpoint.spec;
-    ticket.permit = { endpoint: name, state: endpoint.state, grant: this.#grants };
+    const permit = run.granted(match, this.#grants, nowMs);
+    ticket.permit = permit;
     this.#setTimer(ticket, nowMs + request.leaseMs);
-    if (run.endpointCount > 1) this.#affinity.remember(request, endpoint);
+    if (run.endpointCount > 1) this.#affinity.remember(request, permit.endpoint);
     this.#runs.delete(run.runId);
     this.#runs.set(run.runId, run);
-    return granted(request.ticket, name, endpoint.state.identity);
+    return granted(request.ticket, permit.endpoint, permit.state.identity, permit.isProbe);
   }
 
   #release(name: string, outcome: PermitOutcome, nowMs: number): readonly Decision[] {
     const ticket = this.#tickets.get(name);
     if (ticket === undefined || ticket.permit === null) return NONE;
-    const { endpoint, state, grant } = ticket.permit;
+    const { permit } = ticket;
+    const { endpoint, state } = permit;
     const { role, runId, holder = '' } = ticket.request;
     this.#forget(ticket);
-    state.released(grant, this.#grants, outcome, nowMs);
+    state.released(permit, this.#grants, outcome, nowMs);
     this.#registry.forgetIdle(state);
     const run = this.#runs.get(runId);
     if (outcome.type !== 'unusable' || run === undefined) return this.#drain(nowMs);

@@ -62,6 +62,7 @@ export type RouterReply =
       readonly ticket: string;
       readonly endpoint: string;
       readonly identity: string;
+      readonly isProbe?: true;
       readonly epoch: number;
     }
   | { readonly type: 'rejected'; readonly rejection: Rejection }
@@ -97,8 +98,8 @@ const endpoint = z.object({
   roles: z.array(role).max(ROLES.length),
   weight: z.number().positive().finite(),
   maxInFlight: z.number().int().min(1),
-});
   isDraining: z.boolean().exactOptional(),
+});
 
 const outcome = z.discriminatedUnion('type', [
   z.object({ type: z.literal('answered') }),
@@ -144,6 +145,7 @@ const messageSchema = z.discriminatedUnion('type', [
     endpoints: z.array(endpoint).max(ENDPOINTS_MAX),
     strategy: strategy.exactOptional(),
     roleStrategies: z.partialRecord(role, strategy).exactOptional(),
+    asksFirst: z.boolean().exactOptional(),
     replyTo: done,
   }),
   z.object({ type: z.literal('UnregisterRun'), runId: name, replyTo: done }),

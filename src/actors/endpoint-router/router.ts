@@ -13,7 +13,13 @@ export interface PermitWish extends Pick<PermitRequest, 'conversation' | 'priori
 }
 
 export type PermitReply =
-  | { readonly type: 'granted'; readonly ticket: string; readonly endpoint: string }
+  | {
+      readonly type: 'granted';
+      readonly ticket: string;
+      readonly endpoint: string;
+      /** Nobody knows whether the endpoint is there: to be found out before anything is sent. */
+      readonly isProbe?: true;
+    }
   | { readonly type: 'rejected'; readonly rejection: RouterRejection };
 
 /** `unreachable`: the router did not answer; it may later. */

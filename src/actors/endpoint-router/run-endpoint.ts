@@ -1,5 +1,6 @@
 import type { Role } from '../../dialogue/chat.ts';
 import type { EndpointSpec } from '../../ports/model.ts';
+import { hashOf } from './affinity.ts';
 import type { EndpointState } from './endpoint-state.ts';
 
 /** Why nobody's requests of a role are answered here. */
@@ -22,6 +23,8 @@ const UNUSABLE_MS = 300_000;
 export class RunEndpoint {
   spec: EndpointSpec;
   readonly state: EndpointState;
+  /** Of its name: equal in every router. */
+  readonly hash: number;
   /** Round robin in virtual time: grows by 1/weight with every grant, and the smallest is next. */
   share = 0;
   /** Finishes what is in flight and takes no more. */
@@ -32,6 +35,7 @@ export class RunEndpoint {
   constructor(spec: EndpointSpec, state: EndpointState) {
     this.spec = spec;
     this.state = state;
+    this.hash = hashOf(spec.name);
   }
 
   get pressure(): number {
@@ -61,12 +65,11 @@ export class RunEndpoint {
   }
 
   /**
-   * Counts a grant at virtual time `virtual` and gives back the virtual time that it starts at, so
-   * that an endpoint that was away does not catch up on what it missed (start-time fair queueing,
+   * Takes its turn of round robin at virtual time `virtual` and gives back the virtual time that it starts at,
+   * so that an endpoint that was away does not catch up on what it missed (start-time fair queueing,
    * Goyal, Vin and Cheng 1996).
    */
-  granted(grant: number, virtual: number, nowMs: number): number {
-    this.state.granted(grant, nowMs);
+  takeTurn(virtual: number): number {
     const start = Math.max(this.share, virtual);
     this.share = start + 1 / this.spec.weight;
     return start;

@@ -11,7 +11,10 @@ import { DlgforgeError, isDlgforgeError, messageOf } from '../../kernel/errors.t
 import type { RunId } from '../../kernel/ids.ts';
 import type { LeaseGrant, RunStatus, Store } from '../../ports/store.ts';
 import { decodeRunEvent, runEventsId } from '../../protocol/run-events.ts';
+import type { EndpointPlan } from '../../llm/plan-endpoints.ts';
+import { isServed } from '../endpoint-changes.ts';
 import { type LeaderOptions, startLeader } from '../leader.ts';
+import { type RunEndpoints, watchRunEndpoints } from '../run-endpoints.ts';
 import { lastEventSeq, unlessAborted } from './follow.ts';
 import type { ClusterNode } from './join.ts';
 import { ROUTER } from './names.ts';
@@ -39,16 +42,18 @@ export async function leadRun(options: LeadRunOptions): Promise<Leadership> {
   if (isOn === false) return { ended: Promise.resolve('done'), stop: () => Promise.resolve() };
   const queue = await unlessAborted(node.queue(), signal);
   const parts = await unlessAborted(loadRunParts({ store, runId, environment, logger }), signal);
-  if (queue === null || parts === null)
-    throw new DlgforgeError('cancelled', 'This node is not to lead the run any more.');
+  if (queue === null || parts === null) throw notToLead();
   const ended = Promise.withResolvers<'done' | 'lost' | Error>();
-  const registration = keepRegistered(node, parts);
+  const watched = await unlessAborted(watchEndpoints(options, parts), signal);
+  if (watched === null) throw notToLead();
+  const { endpoints, registration } = watched;
 
   const finish = async (end: Parameters<LeaderOptions['onEnd']>[0]): Promise<void> => {
     if (end.type === 'superseded') return ended.resolve('lost');
     try {
       await store.setRunStatus(runId, lease, statusOf(end), troubleOf(end));
       queue.drop(runId);
+      endpoints.stop();
       registration.end();
       ended.resolve('done');
     } catch (error) {
@@ -77,10 +82,36 @@ export async function leadRun(options: LeadRunOptions): Promise<Leadership> {
   return {
     ended: ended.promise,
     async stop() {
+      endpoints.stop();
       registration.stop();
       await leader.stop();
     },
   };
+}
+
+const notToLead = (): DlgforgeError =>
+  new DlgforgeError('cancelled', 'This node is not to lead the run any more.');
+
+/** The run's endpoints, as they change; the router is told of them at once, and again and again. */
+async function watchEndpoints(
+  { node, runId, signal }: LeadRunOptions,
+  parts: RunParts,
+): Promise<{ readonly endpoints: RunEndpoints; readonly registration: Registration }> {
+  const { store, logger } = node;
+  let registration: Registration | null = null;
+  const endpoints = await watchRunEndpoints({
+    store,
+    runId,
+    plan: parts.plan,
+    // A leader sends nothing.
+    keyOf: () => () => '',
+    publishes: true,
+    logger,
+    onChange: () => registration?.now(),
+  });
+  if (signal.aborted) endpoints.stop();
+  else registration = keepRegistered(node, parts, () => endpoints.plan);
+  return { endpoints, registration: registration ?? NOT_REGISTERED };
 }
 
 /** False when it has ended; then its status says so. */
@@ -107,6 +138,8 @@ const statusOf = (end: RunEnd): RunStatus => end.type;
 const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(messageOf(error)));
 
 interface Registration {
+  /** The endpoints have changed. */
+  now(): void;
   /** Others lead the run now, and register it. */
   stop(): void;
   /** The run is over. */
@@ -114,13 +147,23 @@ interface Registration {
 }
 
 /** Tells the router, whichever node runs it, what endpoints the run may use. */
-function keepRegistered({ system, membership }: ClusterNode, parts: RunParts): Registration {
-  const { runId, endpoints, strategy, roleStrategies } = parts;
+function keepRegistered(
+  { system, membership }: ClusterNode,
+  parts: RunParts,
+  planNow: () => EndpointPlan,
+): Registration {
+  const { runId, specsOf, strategy, roleStrategies, asksFirst } = parts;
   const tell = (message: RouterMessage): void => {
     const leader = membership.leaderOf(ROUTER);
     if (leader !== null) system.tell(actorRef<RouterMessage>(leader.node, ROUTER), message);
   };
-  const register = (): void => tell({ type: 'RegisterRun', runId, endpoints, strategy, roleStrategies });
+  const register = (): void => {
+    const plan = planNow();
+    // Calls of a run that the router does not know wait; those of a role without an endpoint would fail.
+    if (!isServed(plan)) return;
+    const endpoints = specsOf(plan);
+    tell({ type: 'RegisterRun', runId, endpoints, strategy, roleStrategies, asksFirst });
+  };
   register();
   const timer = setInterval(register, REGISTER_MS);
   const end = membership.onChange((change) => {
@@ -131,6 +174,7 @@ function keepRegistered({ system, membership }: ClusterNode, parts: RunParts): R
     end();
   };
   return {
+    now: register,
     stop,
     end() {
       stop();

@@ -24,7 +24,7 @@ export type AgentRole = (typeof AGENT_ROLES)[number];
 
 export const BACKENDS = ['openai', 'vllm_attach', 'vllm_managed', 'rehearsal'] as const;
 
-const STRATEGIES = ['weighted_least_inflight', 'round_robin'] as const;
+const STRATEGIES = ['weighted_least_inflight', 'round_robin', 'prefix_affinity'] as const;
 const BASE_URL = 'URL of the OpenAI-compatible API, with its `/v1`';
 
 const isHttpUrl = (value: string): boolean =>
@@ -85,7 +85,7 @@ const routing = section('Endpoints for all roles.', {
   strategy: choice(
     STRATEGIES,
     'weighted_least_inflight',
-    'How an endpoint is chosen among those that have a free slot.',
+    'How an endpoint is chosen among those that have a free slot: the one with the fewest requests for its weight; in turn; the one that served the conversation last, whose prefix cache holds its prompt.',
   ),
   endpoints: z
     .array(endpointSchema)

@@ -234,19 +234,6 @@ describe('E1 the strategy is obeyed', () => {
     expect(b).toBeGreaterThanOrEqual(9);
   });
 
-  test('prefix_affinity stays with the replica that served the conversation, unless it is loaded', () => {
-    const replicas = [spec('a', { maxInFlight: 10 }), spec('b', { maxInFlight: 10 })];
-    const it = poolOf(replicas, { strategy: 'prefix_affinity' });
-    warm(it);
-    const home = it.where(it.ask({ conversation: 'mine' }));
-    it.release('t601');
-    for (let call = 0; call < 6; call += 1) expect(it.where(it.ask({ conversation: 'mine' }))).toBe(home);
-    for (let call = 0; call < 6; call += 1) it.ask({ conversation: 'mine' });
-    const [a, b] = it.pool.stats(it.now());
-    expect((a?.inFlight ?? 0) + (b?.inFlight ?? 0)).toBe(12);
-    expect(Math.min(a?.inFlight ?? 0, b?.inFlight ?? 0)).toBeGreaterThan(0);
-  });
-
   test('a role can have its own', () => {
     const it = poolOf(two, { roleStrategies: { judge: 'round_robin' } });
     warm(it);
@@ -400,7 +387,7 @@ test('whatever happens: never over a limit, no ticket decided twice or lost, nob
         if (move.type === 'ask') {
           made += 1;
           const { role, priority, conversation, avoid } = move;
-          open.set(`t${made}`, `${role} ${priority}`);
+          open.set(`t${made}`, `${role} ${priority} ${conversation}`);
           take(
             pool.acquire(
               wish(`t${made}`, { role, priority, conversation, avoid, deadlineAtMs: nowMs + move.waitMs }),
