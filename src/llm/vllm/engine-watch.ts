@@ -8,7 +8,14 @@
  * have had for a moment only (it looks at its processor that way) counts when it is old, or was the only one.
  */
 import { connect } from 'node:net';
-import { ageS, allProcesses, commandOf, isSameProcess, type ProcessEntry, programOf } from './process-table.ts';
+import {
+  ageS,
+  allProcesses,
+  commandOf,
+  isSameProcess,
+  type ProcessEntry,
+  programOf,
+} from './process-table.ts';
 import { processesOf, type ServerTree } from './process-tree.ts';
 
 const LOOK_EVERY_MS = 250;

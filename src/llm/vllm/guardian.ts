@@ -10,7 +10,10 @@ import { killTree } from './process-tree.ts';
 import { readRecord, treeOf } from './server-records.ts';
 import { rmSync } from 'node:fs';
 
-process.stdin.resume().once('end', () => void endServer()).once('error', () => void endServer());
+process.stdin
+  .resume()
+  .once('end', () => void endServer())
+  .once('error', () => void endServer());
 
 async function endServer(): Promise<void> {
   process.stdin.destroy();

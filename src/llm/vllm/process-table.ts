@@ -103,7 +103,9 @@ function readProc(pid: number, name: string): string | null {
 }
 
 function psEntries(selection: readonly string[]): readonly ProcessEntry[] {
-  const listed = spawnSync('ps', [...selection, '-o', 'pid=,ppid=,pgid=,stat=,lstart='], { encoding: 'utf8' });
+  const listed = spawnSync('ps', [...selection, '-o', 'pid=,ppid=,pgid=,stat=,lstart='], {
+    encoding: 'utf8',
+  });
   return (listed.stdout ?? '').split('\n').flatMap((line) => {
     const [pid, parentPid, group, state, ...started] = line.trim().split(/\s+/);
     if (started.length === 0 || state?.startsWith('Z') === true) return [];

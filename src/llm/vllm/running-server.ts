@@ -161,7 +161,10 @@ export class RunningServer implements ServerProcess {
     log.close();
     claim.release();
     if (left.length === 0) records.remove(record.mark);
-    else this.#say(`has left processes that SIGKILL does not end: ${left.join(', ')}. They may hold GPUs; look at them with ps`);
+    else
+      this.#say(
+        `has left processes that SIGKILL does not end: ${left.join(', ')}. They may hold GPUs; look at them with ps`,
+      );
     this.#resolve({ ...exit, reason: this.#why ?? reasonOf(exit), left, lastLines });
   }
 

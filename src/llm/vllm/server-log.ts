@@ -91,7 +91,8 @@ export class ServerLog {
     const { size } = fstatSync(this.#descriptor);
     // Cut by another reader, or far ahead of us: the newest lines are what counts.
     if (size < this.#offset) this.#offset = 0;
-    if (size - this.#offset > CHUNK_BYTES * CHUNKS_AT_ONCE) this.#offset = size - CHUNK_BYTES * CHUNKS_AT_ONCE;
+    if (size - this.#offset > CHUNK_BYTES * CHUNKS_AT_ONCE)
+      this.#offset = size - CHUNK_BYTES * CHUNKS_AT_ONCE;
     const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, Math.max(0, size - this.#offset)));
     while (this.#offset < size) {
       const length = readSync(this.#descriptor, chunk, 0, chunk.length, this.#offset);
@@ -165,8 +166,14 @@ function cleanLine(text: string): string {
  */
 const PHASES: readonly (readonly [StartPhase, RegExp])[] = [
   ['started', /Application startup complete|Uvicorn running on/],
-  ['warming up', /Graph capturing finished|init engine \(|Starting vLLM API server|Waiting for application startup|Warming up/i],
-  ['capturing graphs', /Capturing (?:the model for )?CUDA ?graphs?|Capturing CUDA graph shapes|Capturing cudagraphs/i],
+  [
+    'warming up',
+    /Graph capturing finished|init engine \(|Starting vLLM API server|Waiting for application startup|Warming up/i,
+  ],
+  [
+    'capturing graphs',
+    /Capturing (?:the model for )?CUDA ?graphs?|Capturing CUDA graph shapes|Capturing cudagraphs/i,
+  ],
   [
     'compiling',
     /torch\.compile|Dynamo bytecode transform|Compiling a graph|Available KV cache memory|GPU KV cache size|Memory profiling takes/i,
