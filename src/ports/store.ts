@@ -325,6 +325,13 @@ export interface Store {
     after: number,
     filter?: { readonly runId?: RunId },
   ): AsyncIterable<CommittedConversation>;
+  /**
+   * The conversations with this id, dropped ones too, latest commit first: ids are unique in a dataset, not over
+   * datasets. For people who look, not for runs: reads through the ids of every dataset.
+   */
+  findConversations(
+    conversationId: string,
+  ): Promise<readonly (CommittedConversation & { readonly datasetId: DatasetId })[]>;
 
   /**
    * A named hold; its epoch rises with every grant, also after a release. `isAlive` decides about a holder

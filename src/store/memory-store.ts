@@ -174,6 +174,17 @@ export class MemoryStore implements Store {
     }
   }
 
+  async findConversations(
+    conversationId: string,
+  ): Promise<readonly (CommittedConversation & { readonly datasetId: DatasetId })[]> {
+    return [...this.#datasets.entries()]
+      .flatMap(([datasetId, dataset]) =>
+        [...dataset.conversationsAfter(0)].map((conversation) => ({ ...copied(conversation), datasetId })),
+      )
+      .filter((conversation) => conversation.conversationId === conversationId)
+      .toSorted((a, b) => b.committedAtMs - a.committedAtMs || b.commitSeq - a.commitSeq);
+  }
+
   async acquireLease(
     name: string,
     holder: HolderInfo,

@@ -181,6 +181,12 @@ export class PostgresStore implements Store {
     return this.#commits.committed(id, after, filter);
   }
 
+  findConversations(
+    conversationId: string,
+  ): Promise<readonly (CommittedConversation & { readonly datasetId: DatasetId })[]> {
+    return this.#commits.find(conversationId);
+  }
+
   acquireLease(
     name: string,
     holder: HolderInfo,

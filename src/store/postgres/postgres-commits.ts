@@ -8,7 +8,7 @@
  * - I4 A key is in a dataset once: the primary key of `questions` decides.
  */
 import { invariant } from '../../kernel/errors.ts';
-import { type DatasetId, epoch, type RunId, runId } from '../../kernel/ids.ts';
+import { type DatasetId, datasetId, epoch, type RunId, runId } from '../../kernel/ids.ts';
 import type { CommitRequest, CommitResult, CommittedConversation, LedgerEntry } from '../../ports/store.ts';
 import { keyBytes } from '../question-keys.ts';
 import { noSuchDataset } from '../store-errors.ts';
@@ -38,6 +38,8 @@ interface Place {
 }
 
 const PAGE_CONVERSATIONS = 64;
+/** Datasets that share an id, as copies of one run do. */
+const FOUND_MAX = 16;
 
 export class PostgresCommits {
   readonly #database: Database;
@@ -73,6 +75,22 @@ export class PostgresCommits {
       last = page.at(-1)?.commitSeq ?? last;
       if (page.length < PAGE_CONVERSATIONS) return;
     }
+  }
+
+  async find(conversationId: string): Promise<(CommittedConversation & { readonly datasetId: DatasetId })[]> {
+    return await this.#database.run(async (session) => {
+      const rows = await session.query<ConversationRow & { readonly dataset_id: string }>(this.#sql.find, [
+        toStoredText(conversationId),
+      ]);
+      const found = [];
+      for (const row of rows) {
+        const id = datasetId(row.dataset_id);
+        const range = [id, row.commit_seq, row.commit_seq];
+        const ledger = await session.query<LedgerRow>(this.#sql.ledger, range);
+        found.push({ ...conversationOf(row, ledger.map(ledgerEntry)), datasetId: id });
+      }
+      return found;
+    });
   }
 
   async #write(session: Session, request: CommitRequest): Promise<CommitResult | typeof UNDONE> {
@@ -167,7 +185,9 @@ function conversationOf(row: ConversationRow, ledger: readonly LedgerEntry[]): C
 
 function statements(
   schema: string,
-): Record<'place' | 'write' | 'existing' | 'known' | 'page' | 'ledger', Statement> {
+): Record<'place' | 'write' | 'existing' | 'known' | 'page' | 'find' | 'ledger', Statement> {
+  const columns = `commit_seq, run_id, language_index, index, language, conversation_id, status, reason, payload,
+          epoch, (extract(epoch FROM committed_at) * 1000)::float8 AS committed_at_ms`;
   return {
     place: {
       name: 'take_commit_seq',
@@ -185,12 +205,16 @@ function statements(
     },
     page: {
       name: 'committed_page',
-      text: `SELECT commit_seq, run_id, language_index, index, language, conversation_id, status, reason, payload,
-          epoch, (extract(epoch FROM committed_at) * 1000)::float8 AS committed_at_ms
-        FROM ${schema}.conversations
+      text: `SELECT ${columns} FROM ${schema}.conversations
         WHERE dataset_no = (SELECT dataset_no FROM ${schema}.datasets WHERE id = $1)
           AND commit_seq > $2 AND ($3::text IS NULL OR run_id = $3)
         ORDER BY commit_seq LIMIT $4`,
+    },
+    find: {
+      name: 'find_conversations',
+      text: `SELECT (SELECT id FROM ${schema}.datasets d WHERE d.dataset_no = c.dataset_no) AS dataset_id, ${columns}
+        FROM ${schema}.conversations c WHERE conversation_id = $1
+        ORDER BY committed_at DESC, commit_seq DESC LIMIT ${FOUND_MAX}`,
     },
     ledger: {
       name: 'ledger_page',

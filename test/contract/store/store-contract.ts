@@ -324,6 +324,19 @@ export function storeContract(useStore: UseStore): void {
         expect(await collect(store.committed(DATASET, 0, { runId: runId('other') }))).toEqual([]);
       }));
 
+    it('finds a conversation by its id, dropped ones too', () =>
+      useStore(async (store) => {
+        const lease = await startRun(store);
+        await store.commit(committing(lease, 0, ['q0', 'q1']));
+        await store.commit(dropping(lease, 1, 'dedup_exhausted'));
+        const all = await collect(store.committed(DATASET, 0));
+        for (const conversation of all)
+          expect(await store.findConversations(conversation.conversationId)).toEqual([
+            { ...conversation, datasetId: DATASET },
+          ]);
+        for (const odd of ODD_STRINGS) expect(await store.findConversations(`${odd}?`)).toEqual([]);
+      }));
+
     it('I4: refuses a question that the dataset has, and writes nothing then', () =>
       useStore(async (store) => {
         const lease = await startRun(store);
