@@ -12,6 +12,8 @@ export type ConfigPlace = readonly (string | number)[];
 
 const SECRET_NAME =
   /(?:^|[-_.])(?:api[-_]?keys?|key|token|secrets?|passwords?|passwd|authorization|auth|credentials?|cookie)$/i;
+/** Whether a variable or field of this name holds a secret. */
+export const isSecretName = (name: string): boolean => SECRET_NAME.test(name);
 /** Who puts headers into a free mapping does it for a key more often than not. */
 const HEADERS = /(?:^|[-_.])headers$/i;
 /** What vLLM's clients send where no key is needed. */

@@ -14,4 +14,19 @@ export const OWN_VARIABLES = [
     name: 'DLGFORGE_NATS_NKEY',
     meaning: 'File with the nkey seed that this process shows to NATS, where the server asks for one.',
   },
+  {
+    name: 'DLGFORGE_VLLM_COMMANDS',
+    meaning:
+      'Programs that this node may start as model servers (`llm.vllm.command`), with commas between them. Default: whatever a run names.',
+  },
+  {
+    name: 'VLLM_API_KEY',
+    meaning:
+      'Key that the model servers of `llm.backend: vllm_managed` demand, on every node of a cluster. Default: none.',
+  },
+  {
+    name: 'HF_ENDPOINT',
+    meaning:
+      'Address of the Hub that `dlgforge push` publishes on, for hubs of organisations. Default: `https://huggingface.co`.',
+  },
 ] as const;

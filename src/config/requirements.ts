@@ -68,10 +68,31 @@ function checkBackend(config: Config, roles: readonly AgentRole[], findings: Fin
       },
     );
   }
-  if (backend === 'vllm_managed' && vllm.model.trim() === '') {
+  if (backend === 'vllm_managed') checkServers(vllm, findings);
+}
+
+function checkServers(vllm: Config['llm']['vllm'], findings: Findings): void {
+  if (vllm.model.trim() === '') {
     findings.problem(null, 'llm.vllm.model is required when llm.backend=vllm_managed.', {
       keyPath: 'llm.vllm.model',
       hint: 'Name the model that the servers shall serve: a hub id or a folder.',
+    });
+  }
+  const { num_gpus_per_replica: gpus, tensor_parallel_size: parts } = vllm;
+  if (gpus > 0 && parts > Math.ceil(gpus)) {
+    findings.problem(
+      null,
+      `llm.vllm.tensor_parallel_size=${parts} splits the model over more GPUs than a server has (llm.vllm.num_gpus_per_replica=${gpus}).`,
+      {
+        keyPath: 'llm.vllm.num_gpus_per_replica',
+        hint: `Set \`llm.vllm.num_gpus_per_replica: ${parts}\`.`,
+      },
+    );
+  }
+  if (vllm.extra_args.some((argument) => /^--api[-_]key(=|$)/.test(argument))) {
+    findings.problem(null, 'llm.vllm.extra_args holds --api-key: every user of the machine could read it.', {
+      keyPath: 'llm.vllm.extra_args',
+      hint: 'Leave it out, and set the environment variable VLLM_API_KEY on every node.',
     });
   }
 }

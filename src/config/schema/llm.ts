@@ -131,13 +131,24 @@ const vllm = section('vLLM servers that dlgforge starts itself (`llm.backend: vl
   model: text('', 'Model to serve: a hub id or a folder.'),
   served_model_name: text('', 'Name that the servers give the model; empty = `model`.'),
   replicas: integer(1, { above: 0 }, 'Number of servers.'),
-  num_gpus_per_replica: decimal(1, { min: 0 }, 'GPUs of one server; 0 = it runs where there are none.'),
-  host: text('0.0.0.0', 'Address that the servers listen on.'),
-  advertise_host: text(
-    '127.0.0.1',
-    'Host in the endpoint URLs when everything runs on one machine; on a cluster each node gives its own.',
+  num_gpus_per_replica: decimal(
+    1,
+    { min: 0 },
+    'Whole GPUs of one node for one server (a fraction counts as one); 0 = it runs where there are none.',
   ),
-  port_start: integer(18_000, { min: 1, max: 65_535 }, 'First port; replica i listens on `port_start` + i.'),
+  host: text(
+    '0.0.0.0',
+    'Address that the servers listen on. Where it is not set, a run in one process listens on 127.0.0.1.',
+  ),
+  advertise_host: text(
+    '',
+    "Host in the endpoint URLs; empty = the address of the replica's own node. A loopback address counts only where the whole cluster is on one machine.",
+  ),
+  port_start: integer(
+    18_000,
+    { min: 1, max: 65_535 },
+    'First port; a server takes the first that is free from here on.',
+  ),
   tensor_parallel_size: integer(1, { above: 0 }, 'GPUs over which one model is split.'),
   gpu_memory_utilization: decimal(
     0.9,
@@ -145,7 +156,21 @@ const vllm = section('vLLM servers that dlgforge starts itself (`llm.backend: vl
     'Share of the GPU memory that a server may use.',
   ),
   max_num_seqs: integer(256, { above: 0 }, 'Sequences that a server runs at the same time.'),
+  max_in_flight: nullableInteger(
+    { above: 0 },
+    'Hard limit of requests in flight at one server; null = half of `max_num_seqs`, at least 64.',
+  ),
   health_timeout_s: decimal(180, { above: 0 }, 'Seconds that a server may take to become healthy.'),
+  no_progress_timeout_s: decimal(
+    60,
+    { above: 0 },
+    'Seconds without a token while requests wait, after which a server counts as hung and is started again.',
+  ),
+  max_restarts: integer(
+    3,
+    { min: 0 },
+    'Times that a server that has ended is started again before it is given up.',
+  ),
   auto_stop_on_exit: flag(true, 'Stop the servers when the run ends.'),
   command: text('vllm', 'Program that is called with `serve`.'),
   extra_args: texts([], 'More arguments for `vllm serve`, one per item.'),
