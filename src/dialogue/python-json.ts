@@ -178,6 +178,9 @@ function repr(value: unknown): string {
   if (typeof value === 'boolean') return value ? 'True' : 'False';
   if (typeof value === 'number') return Number.isFinite(value) ? numberText(value) : nonFinite(value);
   if (typeof value === 'string') return quoted(value);
+  if (typeof value === 'bigint') return value.toString();
+  if (value instanceof Float)
+    return Number.isFinite(value.value) ? floatText(value.value) : nonFinite(value.value);
   if (Array.isArray(value)) return `[${value.map(repr).join(', ')}]`;
   const fields = Object.entries(value).map(([key, inner]) => `${quoted(key)}: ${repr(inner)}`);
   return `{${fields.join(', ')}}`;
@@ -216,12 +219,32 @@ function escapeCharacter(character: string): string {
  * @throws SyntaxError like JSON.parse.
  */
 export function parsePythonJson(text: string): unknown {
+  return parseRepaired(text, (json) => JSON.parse(json));
+}
+
+/**
+ * The same, slower, for values whose text matters: a number that Python would read as a float is a `Float`
+ * even when it is whole (1.0), and an integer of any length keeps its digits, as a bigint.
+ */
+export function parsePythonNumbers(text: string): unknown {
+  return parseRepaired(text, (json) =>
+    JSON.parse(json, asWritten as (key: string, value: unknown) => unknown),
+  );
+}
+
+function asWritten(_key: string, value: unknown, context: { readonly source?: string }): unknown {
+  if (typeof value !== 'number' || context.source === undefined) return value;
+  if (/[.eE]/.test(context.source)) return Number.isInteger(value) ? new Float(value) : value;
+  return Number.isSafeInteger(value) ? value : BigInt(context.source);
+}
+
+function parseRepaired(text: string, parse: (json: string) => unknown): unknown {
   try {
-    return JSON.parse(text);
+    return parse(text);
   } catch (error) {
     const repaired = text.replace(STRING_OR_CONSTANT, (found) => (found.startsWith('"') ? found : 'null'));
     if (repaired === text) throw error;
-    return JSON.parse(repaired);
+    return parse(repaired);
   }
 }
 
