@@ -5,11 +5,13 @@ import { isSecretName, maskedText } from './masking.ts';
 /** Its own key, and those that it fetches models with. */
 const ITS_OWN: ReadonlySet<string> = new Set(['VLLM_API_KEY', 'HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN']);
 
-export function serverEnvironment(environment: Environment): Environment {
+/** `secrets`: values that are known to be some. */
+export function serverEnvironment(environment: Environment, secrets: readonly string[]): Environment {
+  const known = new Set(secrets);
+  const isSecret = (name: string, value: string | undefined): boolean =>
+    isSecretName(name) || isAddressWithLogin(name, value) || (value !== undefined && known.has(value.trim()));
   return Object.fromEntries(
-    Object.entries(environment).filter(
-      ([name, value]) => ITS_OWN.has(name) || !(isSecretName(name) || isAddressWithLogin(name, value)),
-    ),
+    Object.entries(environment).filter(([name, value]) => ITS_OWN.has(name) || !isSecret(name, value)),
   );
 }
 

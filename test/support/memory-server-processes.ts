@@ -102,7 +102,8 @@ export class MemoryServer implements ServerProcess {
 
   end(code: number | null, signal: string | null = null): void {
     this.#isRunning = false;
-    this.#resolve({ code, signal, lastLines: this.lastLines() });
+    const reason = signal === null ? `ended with status ${code ?? 'unknown'}` : `was ended by ${signal}`;
+    this.#resolve({ code, signal, reason, left: [], lastLines: this.lastLines() });
   }
 
   stop(): Promise<ServerExit> {

@@ -63,6 +63,8 @@ const REPLICA = z.object({
   gpus: z.array(count),
   /** Where it answers, with `/v1`; null while it does not. */
   baseUrl: text.nullable(),
+  /** The variable that holds the key that it demands, on every node that asks it; never the key (I8). */
+  keyVariable: text.nullable(),
 });
 
 const REPORT = z.object({

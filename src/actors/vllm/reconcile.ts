@@ -21,7 +21,8 @@ export interface Standing {
   /** `missing`: no node has it. `unable`: no node that has room can run it. */
   readonly state: ReplicaReport['state'] | 'missing';
   readonly text: string;
-  readonly baseUrl: string | null;
+  /** Where it serves; null while it does not. */
+  readonly endpoint: Pick<RunEndpoint, 'baseUrl' | 'keyVariable'> | null;
 }
 
 export interface Reconciled {
@@ -86,10 +87,10 @@ export function reconcile(
       const replica = best.get(index);
       if (replica !== undefined) return standingOf(replica);
       const node = starting.get(index) ?? null;
-      if (node !== null) return { index, node, state: 'starting', text: 'starting', baseUrl: null };
+      if (node !== null) return { index, node, state: 'starting', text: 'starting', endpoint: null };
       if (silent.length > 0) {
         const text = `waiting for an answer of ${silent.join(', ')}`;
-        return { index, node: null, state: 'missing', text, baseUrl: null };
+        return { index, node: null, state: 'missing', text, endpoint: null };
       }
       const isUnable = whyUnable.length > 0 && rooms.length === 0;
       const text = [isUnable ? 'no node can run it' : noRoom(gpusPerReplica), ...new Set(whyUnable)];
@@ -98,7 +99,7 @@ export function reconcile(
         node: null,
         state: isUnable ? 'unable' : 'missing',
         text: text.join('\n'),
-        baseUrl: null,
+        endpoint: null,
       };
     }),
   };
@@ -107,12 +108,12 @@ export function reconcile(
 const noRoom = (gpus: number): string =>
   gpus === 0 ? 'there is no node' : `no node has ${gpus === 1 ? 'a free GPU' : `${gpus} free GPUs`}`;
 
-const standingOf = ({ index, node, state, text, baseUrl }: Found): Standing => ({
+const standingOf = ({ index, node, state, text, baseUrl, keyVariable }: Found): Standing => ({
   index,
   node,
   state,
   text,
-  baseUrl: state === 'serving' ? baseUrl : null,
+  endpoint: state === 'serving' && baseUrl !== null ? { baseUrl, keyVariable } : null,
 });
 
 const ORDER: readonly ReplicaReport['state'][] = ['serving', 'starting', 'restarting', 'given_up', 'unable'];
@@ -123,7 +124,7 @@ const isBetter = (a: Found, b: Found): boolean =>
 
 export const endpointName = (index: number): string => `managed-vllm-${index}`;
 
-export type EndpointShape = Pick<RunEndpoint, 'model' | 'keyVariable' | 'maxInFlight' | 'roles'>;
+export type EndpointShape = Pick<RunEndpoint, 'model' | 'maxInFlight' | 'roles'>;
 
 /** The rows that are not yet as they have to be. */
 export function endpointChanges(
@@ -133,15 +134,15 @@ export function endpointChanges(
 ): readonly RunEndpoint[] {
   const managed = new Map(stored.filter(({ source }) => source === 'managed').map((row) => [row.name, row]));
   const changed: RunEndpoint[] = [];
-  for (const { index, state, baseUrl } of standings) {
+  for (const { index, state, endpoint } of standings) {
     const name = endpointName(index);
     const before = managed.get(name);
     managed.delete(name);
-    if (baseUrl !== null) {
+    if (endpoint !== null) {
       const row: RunEndpoint = {
         ...shape,
+        ...endpoint,
         name,
-        baseUrl,
         weight: 1,
         timeoutMs: null,
         source: 'managed',

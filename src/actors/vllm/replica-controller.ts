@@ -234,7 +234,7 @@ class Controller implements ReplicaController {
   }
 
   #changed(): void {
-    for (const listener of [...this.#listeners]) listener();
+    for (const listener of this.#listeners) listener();
   }
 
   #change(signal: AbortSignal): Promise<void> {

@@ -27,6 +27,8 @@ export interface ReplicaOrder {
   readonly gpuCount: number;
   readonly model: string;
   readonly key: () => string | null;
+  /** Where others find that key; null when none is demanded. */
+  readonly keyVariable: string | null;
   readonly limits: ServerLimits;
   /** The base URL that others reach it by. */
   readonly baseUrl: (port: number) => string;
@@ -51,6 +53,7 @@ interface Replica {
   text: string;
   gpus: readonly number[];
   baseUrl: string | null;
+  keyVariable: string | null;
   server: ActorRef<never> | null;
   /** Looks at the store in which the run was not on. */
   absences: number;
@@ -147,6 +150,7 @@ class VllmHost implements Behaviour<Message> {
       text: 'starting',
       gpus: [],
       baseUrl: null,
+      keyVariable: null,
       server: null,
       ending: null,
       absences: 0,
@@ -166,7 +170,10 @@ class VllmHost implements Behaviour<Message> {
     const { processes, orderOf } = this.#options;
     const order = await orderOf(runId, index);
     await processes.require(order.server.program);
-    const found = order.server.keep ? await processes.findKept({ ...order.server, gpus: null }) : null;
+    const { server, gpuCount } = order;
+    // Which GPUs does not matter to whether it is the same, how many does.
+    const some = gpuCount === 0 ? null : Array.from({ length: gpuCount }, (_, gpu) => gpu);
+    const found = server.keep ? await processes.findKept({ ...server, gpus: some }) : null;
     const [offered, kept] = await Promise.all([this.#options.gpus(), processes.keptGpus()]);
     return { order, found, offered, kept };
   }
@@ -222,6 +229,7 @@ class VllmHost implements Behaviour<Message> {
     replica.state = state.type;
     replica.text = state.type === 'serving' ? 'serving' : state.text;
     replica.baseUrl = state.type === 'serving' ? order.baseUrl(state.port) : null;
+    replica.keyVariable = order.keyVariable;
     this.#told();
   }
 
@@ -288,13 +296,14 @@ class VllmHost implements Behaviour<Message> {
   }
 
   #views(): ReplicaReport[] {
-    return [...this.#replicas.values()].map(({ runId, index, state, text, gpus, baseUrl }) => ({
+    return [...this.#replicas.values()].map(({ runId, index, state, text, gpus, baseUrl, keyVariable }) => ({
       runId,
       index,
       state,
       text,
       gpus: [...gpus],
       baseUrl,
+      keyVariable,
     }));
   }
 

@@ -198,10 +198,9 @@ class VllmServer implements Behaviour<ServerMessage> {
   }
 
   /** Invariant 1. */
-  #ended({ code, signal, lastLines }: ServerExit): void {
-    const how = signal === null ? `with status ${code ?? 'unknown'}` : `by ${signal}`;
+  #ended({ reason, lastLines }: ServerExit): void {
     const when = this.#state?.type === 'serving' ? 'while it served' : 'before it served';
-    this.#fail(`it ended ${how} ${when}`, lastLines);
+    this.#fail(`it ${reason} ${when}`, lastLines);
   }
 
   #fail(reason: string, lastLines: readonly string[]): never {

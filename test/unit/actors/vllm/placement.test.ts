@@ -1,5 +1,15 @@
 /** Where replicas go, and what becomes of what hosts report. */
-import fc from 'fast-check';
+import {
+  assert,
+  constant,
+  constantFrom,
+  integer,
+  nat,
+  property,
+  record,
+  tuple,
+  uniqueArray,
+} from 'fast-check';
 import { expect, test } from 'vitest';
 import type { HostReport, ReplicaReport } from '../../../../src/actors/vllm/host-messages.ts';
 import { place, roomFor } from '../../../../src/actors/vllm/placement.ts';
@@ -9,19 +19,13 @@ import type { RunEndpoint } from '../../../../src/ports/store.ts';
 
 const RUN = runId('run-1');
 
-const rooms = fc
-  .uniqueArray(fc.constantFrom('a', 'b', 'c', 'd', 'e'), { maxLength: 5 })
-  .chain((nodes) =>
-    fc.tuple(
-      ...nodes.map((node) =>
-        fc.record({ node: fc.constant(node), freeGpus: fc.nat(8), replicas: fc.nat(3) }),
-      ),
-    ),
-  );
+const rooms = uniqueArray(constantFrom('a', 'b', 'c', 'd', 'e'), { maxLength: 5 }).chain((nodes) =>
+  tuple(...nodes.map((node) => record({ node: constant(node), freeGpus: nat(8), replicas: nat(3) }))),
+);
 
 test('whole GPUs of one node, none twice, as many as there is room for', () => {
-  fc.assert(
-    fc.property(rooms, fc.nat(12), fc.integer({ min: 0, max: 4 }), (given, count, gpus) => {
+  assert(
+    property(rooms, nat(12), integer({ min: 0, max: 4 }), (given, count, gpus) => {
       const indexes = Array.from({ length: count }, (_, index) => index);
       const places = place(indexes, gpus, given);
       expect(new Set(places.map(({ index }) => index)).size).toBe(places.length);
@@ -39,8 +43,8 @@ test('whole GPUs of one node, none twice, as many as there is room for', () => {
 });
 
 test('they are spread over the nodes', () => {
-  fc.assert(
-    fc.property(rooms, fc.nat(12), (given, count) => {
+  assert(
+    property(rooms, nat(12), (given, count) => {
       const even = given.map((room) => ({ ...room, freeGpus: 20, replicas: 0 }));
       const indexes = Array.from({ length: count }, (_, index) => index);
       const places = place(indexes, 1, even);
@@ -61,6 +65,7 @@ const replica = (
   text: state,
   gpus: [],
   baseUrl,
+  keyVariable: null,
 });
 
 const host = (node: string, gpus: number, replicas: readonly ReplicaReport[] = []): HostReport => ({
@@ -129,13 +134,13 @@ test('a node that leaves is given nothing', () => {
 });
 
 test('endpoint rows follow the replicas: used, drained, removed, and written only when they change', () => {
-  const shape = { model: 'm', keyVariable: null, maxInFlight: 64, roles: ['user' as const] };
+  const shape = { model: 'm', maxInFlight: 64, roles: ['user' as const] };
   const at = (index: number, state: ReplicaReport['state'] | 'missing', baseUrl: string | null) => ({
     index,
     node: 'a',
     state,
     text: '',
-    baseUrl,
+    endpoint: baseUrl === null ? null : { baseUrl, keyVariable: null },
   });
   const [row] = endpointChanges([at(0, 'serving', 'http://a:1/v1')], shape, []);
   expect(row).toMatchObject({

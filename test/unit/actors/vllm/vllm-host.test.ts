@@ -64,6 +64,7 @@ function world({ keep = false, gpuCount = 1 } = {}): World {
             gpuCount,
             model: 'm',
             key: () => null,
+            keyVariable: null,
             limits: { healthTimeoutMs: 60_000, noProgressMs: 60_000, maxRestarts: 1 },
             baseUrl: (port) => `http://${name}:${port}/v1`,
           }),
@@ -91,7 +92,7 @@ function control({ nodes, clock }: World, leader: Node, count: number, gpusPerRe
     messenger: leader.system,
     hosts: () => new Map([...nodes.keys()].map((name) => [name, vllmHostRef(name)])),
     wanted: { runId: RUN, count, gpusPerReplica },
-    endpoint: { model: 'm', keyVariable: null, maxInFlight: 64, roles: [] },
+    endpoint: { model: 'm', maxInFlight: 64, roles: [] },
     endpoints: {
       read: async () => [...rows.values()],
       write: async (row) => void rows.set(row.name, row),
