@@ -130,6 +130,57 @@ const exportFolder: Rule = {
   },
 };
 
+const EXPORT = 'saving.export';
+
+const splitSizes: Rule = {
+  keys: [`${EXPORT}.splits.validation`, `${EXPORT}.splits.test`],
+  check: ({ saving }) => {
+    const { validation, test } = saving.export.splits;
+    return validation + test < 1
+      ? null
+      : {
+          message: `\`${EXPORT}.splits\` leaves nothing for \`train\`: \`validation\` and \`test\` must sum to less than 1.`,
+          value: String(validation + test),
+        };
+  },
+};
+
+const exportedTurns: Rule = {
+  keys: [`${EXPORT}.min_turns`, `${EXPORT}.max_turns`],
+  check: ({ saving }) => {
+    const { min_turns: min, max_turns: max } = saving.export;
+    return min === null || max === null || min <= max
+      ? null
+      : {
+          message: `\`${EXPORT}.min_turns\` (${min}) must be <= \`${EXPORT}.max_turns\` (${max}): no conversation would be exported.`,
+        };
+  },
+};
+
+const PRICE_NAMES: readonly string[] = ['input', 'cached', 'output'];
+
+const prices: Rule = {
+  keys: [`${EXPORT}.prices`],
+  check: ({ saving }) => {
+    const wrong = Object.entries(saving.export.prices).find(([, price]) => !isPrice(price));
+    return wrong === undefined
+      ? null
+      : {
+          message: `\`${EXPORT}.prices\` of ${wrong[0]} must give \`input\` and \`output\`, and may give \`cached\`: numbers >= 0, per million tokens.`,
+          value: JSON.stringify(wrong[1]),
+          hint: 'For example `{input: 2.5, cached: 1.25, output: 10}`.',
+        };
+  },
+};
+
+function isPrice(price: unknown): boolean {
+  if (typeof price !== 'object' || price === null || !('input' in price) || !('output' in price))
+    return false;
+  return Object.entries(price).every(
+    ([name, value]) => PRICE_NAMES.includes(name) && typeof value === 'number' && value >= 0,
+  );
+}
+
 const ADDRESS = 'run.distributed.address';
 
 /** Only when it is used: the environment's RAY_ADDRESS may be meant for Ray. */
@@ -188,6 +239,9 @@ const RULES: readonly Rule[] = [
     'duplicate_rate',
   ]),
   exportFolder,
+  splitSizes,
+  exportedTurns,
+  prices,
 ];
 
 /** What values must be to each other. */

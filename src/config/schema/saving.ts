@@ -1,5 +1,23 @@
-import { choice, decimal, flag, integer, secretText, section, text, textOf, texts } from './fields.ts';
+import {
+  choice,
+  choices,
+  decimal,
+  flag,
+  integer,
+  mapping,
+  nullableDecimal,
+  nullableInteger,
+  secretText,
+  section,
+  text,
+  textOf,
+  texts,
+} from './fields.ts';
 import { FILE_NAME, FILE_NAME_RULE } from './run.ts';
+
+export const EXPORT_FORMATS = ['sharegpt', 'openai', 'chatml', 'parquet', 'jsonl.zst'] as const;
+
+const SHARE = 'as a share of the conversations of each language.';
 
 const COLUMN = 'Name of this column in the two ShareGPT files.';
 
@@ -44,8 +62,30 @@ export const saving = section('Where results go.', {
     assistant_reasoning: text('assistant_reasoning', COLUMN),
     judge: text('judge', COLUMN),
   }),
-  export: section('More formats beside the documented files.', {
-    formats: texts([], 'Formats to write after a run.', { commaSeparated: true }),
+  export: section('What an export holds, and in which formats (docs/datasets.md).', {
+    formats: choices(
+      EXPORT_FORMATS,
+      [],
+      'Formats that are written to `exports` in the output folder at the end of a run, and that a push holds; a push without any holds `sharegpt`.',
+    ),
+    splits: section('Parts of the export besides `train`, which gets the rest.', {
+      validation: decimal(0, { min: 0, max: 1 }, `Size of \`validation\`, ${SHARE}`),
+      test: decimal(0, { min: 0, max: 1 }, `Size of \`test\`, ${SHARE}`),
+    }),
+    seed: integer(0, { min: 0 }, 'Decides which conversation goes into which split.'),
+    min_score: nullableDecimal(
+      { min: 0, max: 10 },
+      'Lowest score of a conversation that is exported: the mean of its turns, else its own.',
+    ),
+    keep_unjudged: flag(false, 'With `min_score`: also export conversations without any score.'),
+    languages: texts([], 'Languages that are exported; empty = all.', { commaSeparated: true }),
+    min_turns: nullableInteger({ min: 1 }, 'Fewest turns of a conversation that is exported.'),
+    max_turns: nullableInteger({ min: 1 }, 'Most turns of a conversation that is exported.'),
+    compression: choice(['snappy', 'zstd'], 'snappy', 'Compression of `parquet`.'),
+    shard_mb: decimal(256, { above: 0 }, 'Size at which a new `parquet` file is begun, in megabytes.'),
+    prices: mapping(
+      'Prices by model for the cost in the statistics: `{model: {input: 2.5, cached: 1.25, output: 10}}`, per million tokens, in any one currency.',
+    ),
   }),
   hf_push: section('Publishing on the Hugging Face Hub.', {
     enabled: flag(false, 'Whether `run` may push by itself.'),
@@ -61,6 +101,10 @@ export const saving = section('Where results go.', {
     stats_file: text('dataset_stats.json', 'Statistics file, in the export folder.'),
     generate_plots: flag(false, 'Draw plots.'),
     plots_dir: text('plots', 'Folder of the plots, in the export folder.'),
+    license: text(
+      '',
+      'Licence of the dataset for its card, as the Hub names it, for example `cc-by-4.0`; empty = none is stated.',
+    ),
     clean_remote: flag(false, 'Delete files on the Hub that are not in the export.'),
   }),
 });
