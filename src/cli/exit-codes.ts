@@ -1,7 +1,14 @@
 import { isDlgforgeError } from '../kernel/errors.ts';
 
 /** Documented in README.md; scripts rely on them. */
-export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  /** The run is complete; what should follow it, publishing, was not done. */
+  unpublished: 3,
+  interrupted: 130,
+} as const;
 
 export function exitCodeOf(error: unknown): number {
   if (isDlgforgeError(error, 'usage')) return EXIT.usage;

@@ -3,6 +3,7 @@
  * off. Pays for nothing and leaves nothing behind.
  */
 import { examineConfig } from '../../config/load.ts';
+import { publishingProblems } from '../../config/publishing.ts';
 import { checkRequirements } from '../../config/requirements.ts';
 import { projectWithoutLogs } from '../project.ts';
 import { assetChecks } from './asset-checks.ts';
@@ -36,6 +37,7 @@ export async function diagnose(configPath: string): Promise<readonly Check[]> {
     node,
     ...configChecks(project, problems),
     ...requirementChecks(project, requirements),
+    ...publishingProblems(loaded.config, loaded.environment).map((each) => configProblem('publishing', each)),
     ...checks.flat(),
   ];
 }
