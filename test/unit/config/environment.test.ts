@@ -60,7 +60,10 @@ function valueOf(path: string): fc.Arbitrary<unknown> {
 
 /** Keys that a file may set beside each other; the turn mode is said by the numbers. */
 const FILE_KEYS = DATA_KEYS.map(({ path }) => path).filter(
-  (path) => !/^run\.turns\.(mode|exact)$|^llm\.rehearsal\./.test(path),
+  (path) =>
+    !/^run\.turns\.(mode|exact)$|^llm\.rehearsal\.|^saving\.export\.(?:prices|splits|m(?:in|ax)_turns)/.test(
+      path,
+    ),
 );
 
 const fileArbitrary = fc
