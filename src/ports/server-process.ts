@@ -34,7 +34,7 @@ export interface ServerOrder {
   readonly keep: boolean;
 }
 
-/** What a server does before it answers, as its log tells. */
+/** What a server does before it answers, as its log tells; `started` when it takes connections. */
 export type StartPhase =
   | 'starting'
   | 'downloading the model'

@@ -4,12 +4,13 @@
  *   node guardian.ts <file with the server's record>
  *
  * Its standard input comes from the starter, and ends with it. Until then a shell waits in its place (see
- * guardians.ts), so this file mostly runs when there is something to do.
+ * guardians.ts). It imports next to nothing, because every millisecond of its start is one in which a server
+ * without an owner holds GPUs.
  */
-import { killTree } from './process-tree.ts';
-import { readRecord, treeOf } from './server-records.ts';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
+import { killTree, type ServerTree } from './process-tree.ts';
 
+const path = process.argv[2] ?? '';
 process.stdin
   .resume()
   .once('end', () => void endServer())
@@ -17,11 +18,19 @@ process.stdin
 
 async function endServer(): Promise<void> {
   process.stdin.destroy();
-  const path = process.argv[2] ?? '';
-  const record = readRecord(path);
-  // No record: it has been ended in order, or by the other guardian.
-  if (record === null) return;
-  const left = await killTree(treeOf(record));
+  const tree = recordedTree();
+  if (tree === null) return;
+  const left = await killTree(tree);
   // What could not be ended stays on record for the next sweep.
   if (left.length === 0) rmSync(path, { force: true });
+}
+
+/** Null when there is no record: the server has been ended in order, or by the other guardian. */
+function recordedTree(): ServerTree | null {
+  try {
+    const { mark, program } = JSON.parse(readFileSync(path, 'utf8')) as ServerTree;
+    return { mark, program };
+  } catch {
+    return null;
+  }
 }

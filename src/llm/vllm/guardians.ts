@@ -8,8 +8,9 @@
  *
  * They are no parents of the server and have nothing to do until the end of their standard input, which comes when
  * the last process that holds its other end has gone: the starter for the first, the starter and the first for the
- * second. A Node process would hold 40 MB for that, so a shell waits (about 1 MB) and becomes a Node process when
- * it is needed. Where there is no shell, Node waits itself.
+ * second. A Node process would hold 40 MB for that, so a shell waits (about 1 MB). Once it is needed it kills the
+ * server's process group, which takes milliseconds, and becomes a Node process that finds the rest (guardian.ts).
+ * Where there is no shell, Node waits itself.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,13 +20,16 @@ import type { Writable } from 'node:stream';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
 
 const SHELL = '/bin/sh';
-const WAIT_THEN_BECOME = 'read -r line; exec "$@"';
+/** Reads the group's number, and the end. Without a record the server has been ended already, and its number is free. */
+const WAIT_THEN_BECOME =
+  'read -r group; read -r end; [ -e "$3" ] || exit 0; [ -z "$group" ] || kill -s KILL -- "-$group"; exec "$@"';
 const GUARDIAN = fileURLToPath(
   new URL(`guardian.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
 );
 
 export interface Guardians {
-  readonly pids: readonly number[];
+  /** Of the server, whose program leads it. */
+  guard(group: number): void;
   /** To be called when the server has ended; resolves when they are gone. */
   end(): Promise<void>;
 }
@@ -54,13 +58,15 @@ export async function startGuardians(recordPath: string, onLost: () => void): Pr
   }
   for (const guardian of both) {
     guardian.once('exit', lost);
-    // It is read by nobody before its end; a guardian that was killed breaks it.
+    // A guardian that was killed breaks it; its end is seen by `lost`.
     guardian.stdin?.on('error', () => undefined);
     guardian.unref();
     (guardian.stdin as unknown as { unref(): void }).unref();
   }
   return {
-    pids: both.map(({ pid }) => pid ?? 0),
+    guard(group) {
+      for (const guardian of both) guardian.stdin?.write(`${group}\n`);
+    },
     async end() {
       isEnding = true;
       for (const guardian of both) guardian.kill('SIGKILL');

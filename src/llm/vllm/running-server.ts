@@ -18,7 +18,7 @@ import type { ServerRecord, ServerRecords } from './server-records.ts';
 
 const GRACE_MS = 10_000;
 /** An engine's end mostly ends the program as well, with a better last word than ours. */
-const LAST_WORD_MS = 750;
+const LAST_WORD_MS = 500;
 
 export interface ProgramExit {
   readonly code: number | null;

@@ -67,7 +67,7 @@ export class ServerLog {
     return this.#lines.phase;
   }
 
-  /** It answers, whatever its log says. */
+  /** It takes connections: the one phase that its log does not decide. */
   started(): void {
     this.#lines.phase = 'started';
   }
@@ -162,13 +162,12 @@ function cleanLine(text: string): string {
 
 /**
  * Texts of vLLM 0.6 to 0.25, in the order in which a start runs through them; the first that fits counts. vLLM
- * says "Starting to load model" before it downloads, and its loader has a progress bar of its own per format.
+says "Starting to load model" before it downloads, and its loader has a progress bar of its own per format.
  */
 const PHASES: readonly (readonly [StartPhase, RegExp])[] = [
-  ['started', /Application startup complete|Uvicorn running on/],
   [
     'warming up',
-    /Graph capturing finished|init engine \(|Starting vLLM API server|Waiting for application startup|Warming up/i,
+    /Graph capturing finished|init engine \(|Starting vLLM API server|Waiting for application startup|Application startup complete|Warming up/i,
   ],
   [
     'capturing graphs',

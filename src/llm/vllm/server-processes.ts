@@ -143,6 +143,7 @@ class VllmProcesses implements ServerProcesses {
       const programExit = exitOf(child);
       await spawned(child, order.program);
       const pid = child.pid ?? 0;
+      guardians?.guard(pid);
       // One that has ended at once is known by its number all the same: its end is on its way.
       const running = { ...record, program: identityOf(pid) ?? { pid, startKey: 'ended' } };
       this.#records.write(running);
