@@ -4,10 +4,10 @@ import type { AgentRole, Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
-import { createModelPort } from '../llm/openai-model.ts';
+import { createModelPort, type OpenAiModelPort } from '../llm/openai-model.ts';
 import type { EndpointPlan } from '../llm/plan-endpoints.ts';
 import { startRehearsal } from '../llm/rehearsal/server.ts';
-import type { CapabilityMemory, ModelPort } from '../ports/model.ts';
+import type { CapabilityMemory } from '../ports/model.ts';
 import { endpointPlan, ownKeys } from './endpoint-plan.ts';
 
 export { secretsOf } from '../config/secrets-of.ts';
@@ -24,7 +24,9 @@ export interface BackendOptions {
 export type PlanOf = (rehearsalUrl: string | null) => EndpointPlan;
 
 export interface Backend {
-  readonly port: ModelPort;
+  readonly port: OpenAiModelPort;
+  /** As configured; what a run has changed since is in its store. */
+  readonly plan: EndpointPlan;
   close(): Promise<void>;
 }
 
@@ -55,11 +57,13 @@ export async function openPlanned(
   const rehearsal =
     config.llm.backend === 'rehearsal' ? await startRehearsal(rehearsalOptions(config)) : null;
   try {
-    const { endpoints, roles, notes } = planOf(rehearsal?.url ?? null);
+    const plan = planOf(rehearsal?.url ?? null);
+    const { endpoints, roles, notes } = plan;
     for (const note of notes) logger.log('info', 'llm', `[llm] ${note}`);
     const port = createModelPort({ endpoints, roles, capabilities, logger });
     return {
       port,
+      plan,
       async close() {
         await port.close();
         await rehearsal?.close();

@@ -114,11 +114,13 @@ export function nodePlan(
  * a rehearsal is a run's own.
  */
 export function endpointSpecs(plan: EndpointPlan, rehearsalOf: string | null): EndpointSpec[] {
-  return plan.endpoints.map(({ name, roles, weight, maxInFlight, baseUrl, model }) => {
+  return plan.endpoints.map((endpoint) => {
+    const { name, provider, roles, weight, maxInFlight, baseUrl, model, isDraining = false } = endpoint;
     const models = model === null ? roles.map((role) => plan.roles[role].model) : [model];
     const served = `${withoutUser(baseUrl)} ${[...new Set(models)].sort().join(' ')}`;
-    const identity = rehearsalOf === null ? served : `rehearsal of ${rehearsalOf}`;
-    return { name, identity, roles, weight, maxInFlight };
+    const isRehearsal = rehearsalOf !== null && provider === 'rehearsal';
+    const identity = isRehearsal ? `rehearsal of ${rehearsalOf}` : served;
+    return { name, identity, roles, weight, maxInFlight, isDraining };
   });
 }
 

@@ -6,6 +6,7 @@ import { localDirectory } from '../actors/directory.ts';
 import { createRouterClient, endpointRouter } from '../actors/endpoint-router/actor.ts';
 import { createModelCalls, type ModelCalls } from '../actors/endpoint-router/model-calls.ts';
 import type { Strategy } from '../actors/endpoint-router/choose.ts';
+import type { RunRegistration } from '../actors/endpoint-router/permits.ts';
 import { exporter } from '../actors/exporter.ts';
 import type { ExporterMessage, Outcome, RunEnd, RunView } from '../actors/messages.ts';
 import { retriever } from '../actors/retriever.ts';
@@ -35,6 +36,8 @@ export interface GenerationOptions extends LeaderParts {
   /** What a person wants of the run, asked about every second. @default that it goes on */
   readonly wanted?: () => Promise<RunWanted>;
   readonly port: ModelPort;
+  /** Why calls of a role wait for a person; null when they do not. @default that nobody knows */
+  readonly whyWaiting?: (role: Role) => string | null;
   readonly strategy: Strategy;
   readonly roleStrategies: Partial<Record<Role, Strategy>>;
   /** @default false */
@@ -57,6 +60,8 @@ export interface Generation {
   readonly end: Promise<RunEnd>;
   /** Admits nothing more; what is in flight may finish within the grace. */
   stop(): void;
+  /** The router knows the endpoints of the port as they are now. */
+  endpointsChanged(): void;
   readonly view: () => Promise<RunView>;
   readonly calls: ModelCalls;
   readonly actors: () => readonly ActorInfo[];
@@ -80,26 +85,21 @@ export function startGeneration(options: GenerationOptions): Generation {
     ...(options.strictMessages === undefined ? {} : { strictMessages: options.strictMessages }),
   });
   const queue = createMemoryWorkQueue();
-  const router = system.spawn(
-    'endpoint-router',
-    endpointRouter({
-      runs: [
-        {
-          runId,
-          endpoints: port.endpoints,
-          strategy: options.strategy,
-          roleStrategies: options.roleStrategies,
-          asksFirst: options.asksFirst ?? false,
-        },
-      ],
-    }),
-  );
+  const registration = (): RunRegistration => ({
+    runId,
+    endpoints: port.endpoints,
+    strategy: options.strategy,
+    roleStrategies: options.roleStrategies,
+    asksFirst: options.asksFirst ?? false,
+  });
+  const router = system.spawn('endpoint-router', endpointRouter({ runs: [registration()] }));
   const calls = createModelCalls({
     router: createRouterClient({ messenger: system, router, runId, name: NODE }),
     port,
     clock,
     logger,
     patienceMs: options.patienceMs,
+    ...(options.whyWaiting === undefined ? {} : { whyWaiting: options.whyWaiting }),
     ...(options.random === undefined ? {} : { random: options.random }),
   });
   const exporterRef = system.spawn<ExporterMessage>(
@@ -151,6 +151,7 @@ export function startGeneration(options: GenerationOptions): Generation {
     end: end.promise,
     calls,
     stop: () => leader.stopRun(),
+    endpointsChanged: () => system.tell(router, { type: 'RegisterRun', ...registration() }),
     view: () => leader.view(),
     actors: () => system.tree(),
     async flush() {

@@ -9,7 +9,7 @@ import { languageTags } from '../dialogue/settings.ts';
 import { keepLegacyState } from '../export/legacy-run.ts';
 import { DlgforgeError, isDlgforgeError, messageOf } from '../kernel/errors.ts';
 import type { RunId } from '../kernel/ids.ts';
-import type { Dataset, LeaseGrant, Store } from '../ports/store.ts';
+import type { Dataset, LeaseGrant, RunEndpoint, Store } from '../ports/store.ts';
 import { type DialogueAssets, loadDialogueAssets } from './assets.ts';
 import { checkAttached } from './attach.ts';
 import { type Backend, openBackend } from './backend.ts';
@@ -17,6 +17,7 @@ import { secretsOf } from '../config/secrets-of.ts';
 import { datasetIdOf, openDataset } from './dataset.ts';
 import { inputsBase } from './dialogue-settings.ts';
 import { openFiles, type OutputFiles } from './files.ts';
+import { keysIn, withChanges } from './endpoint-changes.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { type Holder, holdDataset, thisProcess } from './hold.ts';
 import { type Knowledge, openKnowledge } from './knowledge.ts';
@@ -73,10 +74,11 @@ export async function prepareRun(
   const store = await openProjectStore(project, { onWaiting: (message) => options.observer.status(message) });
   cleanUp.defer(() => store.close());
   options.observer.status('preparing the models');
-  const backend = await prepareBackend(project, requirements, store);
+  const wanted = await wantedRun(store, config, project.folders.output);
+  const { endpoints: changes } = await store.runEndpoints(wanted.id);
+  const backend = await prepareBackend(project, requirements, store, changes);
   cleanUp.defer(() => backend.close());
 
-  const wanted = await wantedRun(store, config, project.folders.output);
   const { dataset, lease, holdLost, legacy } = await prepareDataset(
     project,
     store,
@@ -134,7 +136,7 @@ async function prepareKnowledge(project: Project, { observer, stop }: RunOptions
   return knowledge;
 }
 
-/** @throws DlgforgeError when a model cannot be used. */
+/** `changes`: to the endpoints of a run that goes on. @throws DlgforgeError when a model cannot be used. */
 export async function prepareBackend(
   project: Project,
   requirements: Requirements,
@@ -143,10 +145,12 @@ export async function prepareBackend(
   const { loaded, logger, config } = project;
   const { roles, keys } = requirements;
   const backend = await openBackend({ loaded, roles, keys, capabilities, logger });
+  changes: readonly RunEndpoint[] = [],
   if (config.llm.backend !== 'vllm_attach') return backend;
   try {
     await checkAttached(backend.port, roles, logger);
   } catch (error) {
+  backend.port.setEndpoints(withChanges(backend.plan, changes, keysIn(loaded)).endpoints);
     await backend.close();
     throw error;
   }

@@ -6,11 +6,13 @@ import type { RunEnd } from '../actors/messages.ts';
 import { samplesPerLanguage } from '../config/roles.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { DlgforgeError, messageOf } from '../kernel/errors.ts';
+import { addedSecrets, keysIn } from './endpoint-changes.ts';
 import { dialogueContext, inputsBase } from './dialogue-settings.ts';
 import { type Generation, startGeneration } from './generation.ts';
 import { type PreparedRun, prepareRun } from './prepare-run.ts';
 import type { Project } from './project.ts';
 import type { RunOptions } from './run-options.ts';
+import { type RunEndpoints, watchRunEndpoints } from './run-endpoints.ts';
 import { type DetachedRun, reportRun, type RunReport } from './run-report.ts';
 import { runSettings } from './run-settings.ts';
 
@@ -39,7 +41,10 @@ export async function runLocally(project: Project, options: RunOptions): Promise
   const prepared = await prepareRun(project, options, cleanUp);
   const { store, dataset, lease, files, run } = prepared;
   const startedAtMs = Date.now();
-  const generation = generate(prepared);
+  let generation: Generation | null = null;
+  const endpoints = await watchEndpoints(prepared, () => generation?.endpointsChanged());
+  cleanUp.defer(() => endpoints.stop());
+  generation = generate(prepared, endpoints);
   cleanUp.defer(() => generation.close());
   // A dataset that another process has taken over is not this one's to write any more (I2).
   const end = await Promise.race([untilEnd(generation, prepared, options), prepared.holdLost]);
@@ -118,7 +123,30 @@ async function untilEnd(
   return end;
 }
 
-function generate({ project, assets, knowledge, run, ...parts }: PreparedRun): Generation {
+/** The endpoints of the run, as people change them while it is on. */
+function watchEndpoints(
+  { project: { loaded, logger }, store, run, backend: { port, plan } }: PreparedRun,
+  onChange: () => void,
+): Promise<RunEndpoints> {
+  return watchRunEndpoints({
+    store,
+    runId: run.record.id,
+    plan,
+    keyOf: keysIn(loaded),
+    publishes: true,
+    logger,
+    onChange(changed) {
+      logger.redact(addedSecrets(changed));
+      port.setEndpoints(changed.endpoints);
+      onChange();
+    },
+  });
+}
+
+function generate(
+  { project, assets, knowledge, run, ...parts }: PreparedRun,
+  endpoints: RunEndpoints,
+): Generation {
   const { config, logger } = project;
   const { id, ordinal } = run.record;
   return startGeneration({
@@ -136,6 +164,7 @@ function generate({ project, assets, knowledge, run, ...parts }: PreparedRun): G
     inputs: inputsBase(config),
     earlier: run.plan.earlier ?? [],
     port: parts.backend.port,
+    whyWaiting: (role) => endpoints.whyWaiting(role),
     retriever: knowledge.retriever,
     webSearch: knowledge.webSearch,
     project: () => parts.files.catchUp(),

@@ -43,10 +43,14 @@ export async function leadRun(options: LeadRunOptions): Promise<Leadership> {
   const queue = await unlessAborted(node.queue(), signal);
   const parts = await unlessAborted(loadRunParts({ store, runId, environment, logger }), signal);
   if (queue === null || parts === null) throw notToLead();
+  let registration: Registration | null = null;
+  const endpoints = await unlessAborted(
+    watchEndpoints(options, parts, () => registration?.now()),
+    signal,
+  );
+  if (endpoints === null) throw notToLead();
+  registration = keepRegistered(node, parts, () => endpoints.plan);
   const ended = Promise.withResolvers<'done' | 'lost' | Error>();
-  const watched = await unlessAborted(watchEndpoints(options, parts), signal);
-  if (watched === null) throw notToLead();
-  const { endpoints, registration } = watched;
 
   const finish = async (end: Parameters<LeaderOptions['onEnd']>[0]): Promise<void> => {
     if (end.type === 'superseded') return ended.resolve('lost');
@@ -92,26 +96,17 @@ export async function leadRun(options: LeadRunOptions): Promise<Leadership> {
 const notToLead = (): DlgforgeError =>
   new DlgforgeError('cancelled', 'This node is not to lead the run any more.');
 
-/** The run's endpoints, as they change; the router is told of them at once, and again and again. */
+/** The run's endpoints, as they change. */
 async function watchEndpoints(
-  { node, runId, signal }: LeadRunOptions,
-  parts: RunParts,
-): Promise<{ readonly endpoints: RunEndpoints; readonly registration: Registration }> {
-  const { store, logger } = node;
-  let registration: Registration | null = null;
-  const endpoints = await watchRunEndpoints({
-    store,
-    runId,
-    plan: parts.plan,
-    // A leader sends nothing.
-    keyOf: () => () => '',
-    publishes: true,
-    logger,
-    onChange: () => registration?.now(),
-  });
+  { node: { store, logger }, runId, signal }: LeadRunOptions,
+  { plan }: RunParts,
+  onChange: () => void,
+): Promise<RunEndpoints> {
+  // A leader sends nothing, so it lacks no key.
+  const keyOf = () => () => '';
+  const endpoints = await watchRunEndpoints({ store, runId, plan, keyOf, publishes: true, logger, onChange });
   if (signal.aborted) endpoints.stop();
-  else registration = keepRegistered(node, parts, () => endpoints.plan);
-  return { endpoints, registration: registration ?? NOT_REGISTERED };
+  return endpoints;
 }
 
 /** False when it has ended; then its status says so. */

@@ -12,7 +12,9 @@ import type { InputsBase } from '../../dialogue/conversation-record.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { DatasetId, RunId } from '../../kernel/ids.ts';
 import type { Logger } from '../../kernel/logger.ts';
-import type { EndpointSpec, ModelPort } from '../../ports/model.ts';
+import type { EndpointPlan } from '../../llm/plan-endpoints.ts';
+import type { OpenAiModelPort } from '../../llm/openai-model.ts';
+import type { EndpointSpec } from '../../ports/model.ts';
 import type { WebSearch } from '../../ports/retriever.ts';
 import type { RunRecord, Store } from '../../ports/store.ts';
 import { dialogueContext, inputsBase } from '../dialogue-settings.ts';
@@ -42,29 +44,36 @@ export interface RunParts extends RunSettings {
   readonly dialogue: DialogueContext;
   readonly inputs: InputsBase;
   readonly earlier: readonly EarlierCounts[];
-  readonly endpoints: readonly EndpointSpec[];
+  /** As configured. Of a leader it has no rehearsal that could be asked. */
+  readonly plan: EndpointPlan;
+  /** The endpoints of a plan as the router knows them, the same on every node. */
+  readonly specsOf: (plan: EndpointPlan) => readonly EndpointSpec[];
   /** Keys that this node lacks to work on the run, in words; with any of them it takes no conversations. */
   readonly lacks: readonly string[];
 }
 
 /** What a worker has besides. */
 export interface WorkerParts extends RunParts {
-  readonly port: ModelPort;
+  readonly port: OpenAiModelPort;
   readonly webSearch: WebSearch | null;
   close(): Promise<void>;
 }
 
+/** Never connected to: a leader only needs names and limits. */
+const SOME_REHEARSAL = 'http://127.0.0.1';
+
 /** @throws DlgforgeError `resume` or `refused` when this node cannot take part in the run, saying why. */
 export async function loadRunParts(options: RunPartsOptions): Promise<RunParts> {
   const { store, runId, environment, own } = options;
-  const [record, stored] = await Promise.all([store.getRun(runId), store.runSpec(runId)]);
+  const [record, storedSpec] = await Promise.all([store.getRun(runId), store.runSpec(runId)]);
   if (record === null) {
     throw new DlgforgeError('resume', `There is no run ${runId}. \`dlgforge runs list\` shows the runs.`);
   }
-  const spec = readSpec(runId, stored);
+  const spec = readSpec(runId, storedSpec);
   const restored = restoreConfig(spec.config, environment, own ?? null);
   const { config } = restored;
-  const plan = record.plan as StoredPlan;
+  const stored = record.plan as StoredPlan;
+  const isRehearsal = config.llm.backend === 'rehearsal';
   return {
     ...runSettings(config),
     runId,
@@ -77,22 +86,14 @@ export async function loadRunParts(options: RunPartsOptions): Promise<RunParts> 
       config,
       assets: spec.assets,
       documents: spec.knowledge.documents,
-      run: { id: record.id, ordinal: record.ordinal, memory: plan.memory },
+      run: { id: record.id, ordinal: record.ordinal, memory: stored.memory },
     }),
     inputs: inputsBase(config),
-    earlier: plan.earlier ?? [],
-    endpoints: endpointsOf(spec, restored, runId),
+    earlier: stored.earlier ?? [],
+    plan: nodePlan(restored, spec.config, isRehearsal ? SOME_REHEARSAL : null),
+    specsOf: (plan) => endpointSpecs(plan, isRehearsal ? runId : null),
     lacks: restored.lacks.work,
   };
-}
-
-/** Never connected to: a leader only needs names and limits. */
-const SOME_REHEARSAL = 'http://127.0.0.1';
-
-function endpointsOf(spec: RunSpec, restored: RestoredConfig, runId: RunId): readonly EndpointSpec[] {
-  const isRehearsal = restored.config.llm.backend === 'rehearsal';
-  const plan = nodePlan(restored, spec.config, isRehearsal ? SOME_REHEARSAL : null);
-  return endpointSpecs(plan, isRehearsal ? runId : null);
 }
 
 export interface WorkerPartsOptions extends Omit<RunPartsOptions, 'store'> {
@@ -113,7 +114,8 @@ export async function openWorkerParts(options: WorkerPartsOptions): Promise<Work
   );
   try {
     const webSearch = await webSearchOf(restored, options.logger);
-    return { ...parts, port: backend.port, webSearch, close: () => backend.close() };
+    const { port, plan } = backend;
+    return { ...parts, plan, port, webSearch, close: () => backend.close() };
   } catch (error) {
     await backend.close();
     throw error;

@@ -17,10 +17,12 @@ import { systemClock } from '../../kernel/clock.ts';
 import { isDlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { FileLogger } from '../../kernel/file-logger.ts';
 import type { RunId } from '../../kernel/ids.ts';
+import { addedSecrets, keysIn, lackingKeys } from '../endpoint-changes.ts';
 import { type RunWorker, startRunWorker } from '../generation.ts';
 import { meteredModel, meteredRouter } from '../metrics/metered-model.ts';
 import { openNodeLogger } from '../metrics/node-logger.ts';
 import { openNodeMetrics } from '../metrics/node-metrics.ts';
+import { refreshedPort, type RunEndpoints, watchRunEndpoints } from '../run-endpoints.ts';
 import { BUILD } from '../version.ts';
 import { type ClusterNode, joinCluster } from './join.ts';
 import { type RunKnowledge, openRunKnowledge } from './run-knowledge.ts';
@@ -38,6 +40,7 @@ export interface ClusterWorker {
 
 interface RunInHand {
   readonly parts: WorkerParts;
+  readonly endpoints: RunEndpoints;
   readonly calls: ModelCalls;
   readonly knowledge: RunKnowledge;
   readonly worker: RunWorker;
@@ -207,10 +210,22 @@ class Worker implements ClusterWorker {
     });
     undo.defer(() => opened.close());
     logger.redact(secretsOf(opened.restored, opened.restored.keys));
-    const parts: WorkerParts = { ...opened, port: meteredModel(opened.port, metrics) };
+    const endpoints = await watchRunEndpoints({
+      store,
+      runId: id,
+      plan: opened.plan,
+      keyOf: keysIn(opened.restored),
+      logger,
+      onChange: (plan) => {
+        logger.redact(addedSecrets(plan));
+        opened.port.setEndpoints(plan.endpoints);
+      },
+    });
+    undo.defer(() => endpoints.stop());
+    const port = refreshedPort(meteredModel(opened.port, metrics), endpoints);
     const knowledge = openRunKnowledge({
       node: this.#node,
-      parts,
+      parts: opened,
       cacheDir: this.#orders.cacheDir,
       folder: this.#orders.folder,
       logger,
@@ -218,15 +233,16 @@ class Worker implements ClusterWorker {
     undo.defer(() => knowledge.close());
     const calls = createModelCalls({
       router: meteredRouter(this.#router.forRun(id), metrics),
-      port: parts.port,
+      port,
       clock: systemClock,
       logger,
-      patienceMs: parts.patienceMs,
+      patienceMs: opened.patienceMs,
+      whyWaiting: (role) => endpoints.whyWaiting(role),
     });
     const worker = startRunWorker({
       system,
       store,
-      parts,
+      parts: { ...opened, port },
       modelCalls: calls,
       directory: clusterDirectory({ membership, runId: id, retriever: () => knowledge.ref() }),
       queue: await this.#node.queue(),
@@ -237,7 +253,7 @@ class Worker implements ClusterWorker {
       },
     });
     undo.move();
-    return { parts, calls, knowledge, worker };
+    return { parts: opened, endpoints, calls, knowledge, worker };
   }
 
   async #leave(id: RunId): Promise<void> {
@@ -245,6 +261,7 @@ class Worker implements ClusterWorker {
     this.#runs.delete(id);
     if (run === undefined) return;
     await run.worker.stop();
+    run.endpoints.stop();
     await run.knowledge.close();
     await run.parts.close();
   }
@@ -257,6 +274,7 @@ class Worker implements ClusterWorker {
       rssMb: Math.round(process.memoryUsage.rss() / 2 ** 20),
       indexes: runs.flatMap(([, { knowledge }]) => (knowledge.serves === null ? [] : [knowledge.serves])),
       lacks: [...new Set(runs.flatMap(([, { parts }]) => parts.lacks))],
+      lacksForEndpoints: [...new Set(runs.flatMap(([, { endpoints }]) => lackingKeys(endpoints.plan)))],
       calls: Object.fromEntries(runs.map(([id, { calls }]) => [id, calls.counted()])),
       ...(this.#failedAtMs.size === 0 ? {} : { failedRuns: [...this.#failedAtMs.keys()] }),
     };

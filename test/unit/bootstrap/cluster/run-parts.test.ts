@@ -48,13 +48,14 @@ describe('a run on a node that did not start it', () => {
       earlier: [],
       lacks: [],
     });
-    expect(found.endpoints).toEqual([
+    expect(found.specsOf(found.plan)).toEqual([
       {
         name: 'rehearsal',
         identity: 'rehearsal of R',
         roles: ['user', 'assistant'],
         weight: 1,
         maxInFlight: 7,
+        isDraining: false,
       },
     ]);
   });
@@ -89,18 +90,18 @@ llm:
       environment: ENVIRONMENT,
       own: run.loaded.config,
     });
-    expect(worker.endpoints).toEqual(leader.endpoints);
+    expect(worker.specsOf(worker.plan)).toEqual(leader.specsOf(leader.plan));
     expect(worker.lacks).toEqual([]);
     expect(leader.lacks).toHaveLength(5);
     expect(leader.strategy).toBe('round_robin');
     expect(leader.roleStrategies).toEqual({ assistant: 'weighted_least_inflight' });
-    expect(leader.endpoints.map(({ name, identity, maxInFlight }) => [name, identity, maxInFlight])).toEqual([
+    expect(leader.specsOf(leader.plan).map(({ name, identity, maxInFlight }) => [name, identity, maxInFlight])).toEqual([
       ['a', 'http://gpu-1:8000/v1 m', 16],
       ['b', 'http://gpu-1:8000/v1 m', 16],
       ['http://gpu-2:8000/v1', 'http://gpu-2:8000/v1 m', 3],
       ['gemini', expect.stringMatching(/^https:\/\/generativelanguage\..* j$/), 16],
     ]);
-    expect(JSON.stringify(leader.endpoints)).not.toContain('hunter2');
+    expect(JSON.stringify(leader.specsOf(leader.plan))).not.toContain('hunter2');
   });
 });
 
@@ -110,7 +111,7 @@ describe('a worker', () => {
     const leader = await loadRunParts({ ...parts, store });
     const worker = await openWorkerParts({ ...parts, store });
     try {
-      expect(worker.port.endpoints.map(({ name }) => name)).toEqual(leader.endpoints.map(({ name }) => name));
+      expect(worker.port.endpoints.map(({ name }) => name)).toEqual(leader.specsOf(leader.plan).map(({ name }) => name));
       expect(worker.webSearch).toBeNull();
       const health = await worker.port.check('rehearsal', AbortSignal.timeout(5_000));
       expect(health).toEqual({ type: 'healthy', models: ['rehearsal'] });
