@@ -59,4 +59,15 @@ export interface ModelAnswer {
   readonly rehearsal: boolean;
   /** The response body exactly as received; kept once, in the journal. */
   readonly raw: unknown;
+  /** Absent in what was answered before 1.1. */
+  readonly sent?: SentForm;
+}
+
+/** What a request does not say of the body that was sent for it. Holds no credentials (I8). */
+export interface SentForm {
+  readonly url: string;
+  readonly format: 'json_schema' | 'json_object' | 'text';
+  readonly maxTokensField: 'max_tokens' | 'max_completion_tokens';
+  /** SHA-256 of the body, hex. */
+  readonly bodyHash: string;
 }

@@ -154,7 +154,7 @@ export type ConversationEvent =
     }
   | { readonly type: 'TurnOpened'; readonly turn: number; readonly attempt: number; readonly plan: TurnPlan }
   | { readonly type: 'EvidenceGathered'; readonly passages: readonly Passage[] }
-  /** The request of the answer that follows it. */
+  /** The request of the answer that follows it; late answers of 1.0 have none. */
   | { readonly type: 'RequestSent'; readonly requestKey: string; readonly request: StoredRequest }
   | {
       readonly type: 'ModelAnswered';

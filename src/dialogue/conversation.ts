@@ -151,18 +151,16 @@ function takeAnswer(
   command: TakeAnswer,
   context: DialogueContext,
 ): ConversationEvent[] {
-  const { answer, purpose, asked } = command;
+  const { answer, purpose, asked, usedName } = command;
   const { requestKey } = asked;
+  const sent = { type: 'RequestSent', requestKey, request: toStored(asked, state.messages) } as const;
   if (command.step !== state.step || !('exchange' in state.stage)) {
     if (command.reusedSeq !== null || state.answers[requestKey] !== undefined) return [];
-    return [{ type: 'LateAnswerKept', purpose, requestKey, usedName: command.usedName, answer }];
+    return [sent, { type: 'LateAnswerKept', purpose, requestKey, usedName, answer }];
   }
   const kept: ConversationEvent[] =
     command.reusedSeq === null
-      ? [
-          { type: 'RequestSent', requestKey, request: toStored(asked, state.messages) },
-          { type: 'ModelAnswered', purpose, requestKey, usedName: command.usedName, answer },
-        ]
+      ? [sent, { type: 'ModelAnswered', purpose, requestKey, usedName, answer }]
       : [{ type: 'AnswerReused', purpose, seq: command.reusedSeq }];
   return [...kept, interpretAnswer(state, command, context)];
 }

@@ -1,8 +1,9 @@
 import type OpenAI from 'openai';
 import type { Agent } from 'undici';
-import type { ModelRequest } from '../dialogue/chat.ts';
+import type { ModelAnswer, ModelRequest } from '../dialogue/chat.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
+import { sha256 } from '../kernel/hash.ts';
 import type { AttemptOutcome, ResponseFormatKind } from '../ports/model.ts';
 import {
   type FailedAttempt,
@@ -16,6 +17,7 @@ import { readCompletion } from './completion.ts';
 import { weakerFormat } from './format-refusal.ts';
 import type { FormatLearner, FormatTrial } from './format-learner.ts';
 import { createClient } from './http-client.ts';
+import { shownUrl } from './plan-endpoints.ts';
 import { type Provider, providerNamed, wireModel } from './providers.ts';
 import { requestBody } from './request-body.ts';
 import { readServerError, type ServerError } from './server-error.ts';
@@ -41,6 +43,7 @@ export class ModelEndpoint {
   readonly client: OpenAI;
   readonly #clock: Clock;
   readonly #formats: FormatLearner;
+  readonly #url: string;
   readonly #maxTokensFields = new Map<string, MaxTokensField>();
 
   constructor(config: EndpointConfig, agent: Agent, clock: Clock, formats: FormatLearner) {
@@ -49,6 +52,7 @@ export class ModelEndpoint {
     this.client = createClient(config, this.provider, agent);
     this.#clock = clock;
     this.#formats = formats;
+    this.#url = `${shownUrl(config.baseUrl).replace(/\/+$/, '')}/chat/completions`;
   }
 
   /** The model id that the server is asked for. */
@@ -100,7 +104,8 @@ export class ModelEndpoint {
         .create(params, { signal: deadline.signal })
         .asResponse();
       const text = await response.text();
-      const outcome = this.#read(text, response, model, Math.round(performance.now() - startedAt));
+      const sent = { url: this.#url, format, maxTokensField, bodyHash: sha256(JSON.stringify(body)) };
+      const outcome = this.#read(text, response, { model, sent }, Math.round(performance.now() - startedAt));
       return { type: 'done', value: outcome, accepted: outcome.type === 'answered' };
     } catch (error) {
       if (signal.aborted) throw cancelled(error);
@@ -119,7 +124,12 @@ export class ModelEndpoint {
     }
   }
 
-  #read(text: string, response: Response, model: string, latencyMs: number): AttemptOutcome {
+  #read(
+    text: string,
+    response: Response,
+    asked: Pick<ModelAnswer, 'model' | 'sent'>,
+    latencyMs: number,
+  ): AttemptOutcome {
     const body = jsonOf(text);
     if (body === undefined)
       return unreadable(
@@ -141,10 +151,10 @@ export class ModelEndpoint {
         finishReason,
         usage,
         endpoint: this.config.name,
-        model,
         latencyMs,
         rehearsal,
         raw: body,
+        ...asked,
       },
     };
   }
