@@ -53,6 +53,14 @@ export function modelOf(config: Config, role: AgentRole): string {
   return vllm.served_model_name.trim() || vllm.model.trim();
 }
 
+/** The judge by which verdicts are told apart: its model, or those of the endpoints that serve it under other names. */
+export function judgeModelOf(config: Config): string {
+  const own = modelOf(config, 'judge');
+  if (servedByUs(config, 'judge')) return own;
+  const models = endpointsOf(config, 'judge').map(({ model }) => model.trim() || own);
+  return [...new Set(models.length === 0 ? [own] : models)].toSorted().join(', ');
+}
+
 /** Limit of requests in flight at an endpoint that names none (I7). */
 export const maxInFlightOf = (
   { llm }: Config,

@@ -99,4 +99,6 @@ export interface ConversationPayload {
   readonly turns: readonly PayloadTurn[];
   readonly conversationJudge: JsonObject | null;
   readonly conversationJudgeAnswerSeq: number | null;
+  /** The pass (`judge-pass.ts`) that the verdicts belong to; absent when the run did not judge. */
+  readonly judgePass?: string;
 }

@@ -50,6 +50,7 @@ export function payloadOf(
     conversationJudge: state.conversationVerdict as JsonObject | null,
     conversationJudgeAnswerSeq:
       state.conversationVerdict === null ? null : (state.conversationJudgeSeqs.at(-1) ?? null),
+    ...(settings.judge?.pass === undefined ? {} : { judgePass: settings.judge.pass }),
   };
 }
 

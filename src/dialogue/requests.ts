@@ -31,7 +31,7 @@ export interface RequestContext {
 /** Questions of earlier runs and of this conversation that the user role is shown (as in 0.1.0). */
 const RECENT_QUESTIONS = 10;
 /** Evidence items that a conversation judge gets (as in 0.1.0). */
-const EVIDENCE_ITEMS_MAX = 120;
+export const EVIDENCE_ITEMS_MAX = 120;
 
 type CallingStage = Extract<Stage, { readonly exchange: Exchange }>;
 
@@ -49,7 +49,7 @@ const NO_REASONS: readonly string[] = [];
 /** A schema costs more to make than to use, and a run has one list of reasons. */
 const verdictOutputs = new WeakMap<readonly string[], OutputKind<unknown>>();
 
-function verdictOutput(reasons: readonly string[]): OutputKind<unknown> {
+export function verdictOutput(reasons: readonly string[]): OutputKind<unknown> {
   let output = verdictOutputs.get(reasons);
   if (output === undefined) {
     output = judgeOutput(reasons);
@@ -64,19 +64,26 @@ export function requestFor(
   context: RequestContext,
 ): { readonly purpose: Purpose; readonly request: ModelRequest } {
   const { purpose, messages } = asked(state, stage, context);
-  const { tries, broken } = stage.exchange;
-  const noted = tries === 0 ? messages : withRetryNote(messages, tries);
   const mayUseTools =
-    stage.type === 'answering' && stage.toolRounds.length < TOOL_ROUNDS_MAX && broken === null;
+    stage.type === 'answering' && stage.toolRounds.length < TOOL_ROUNDS_MAX && stage.exchange.broken === null;
   return {
     purpose,
     request: {
       role: roleOf(purpose),
-      messages: broken === null ? noted : repairMessages(noted, broken.content, broken.errors),
+      messages: messagesOfTry(messages, stage.exchange),
       tools: mayUseTools ? toolSpecs(context.settings) : [],
       output: outputKindOf(purpose, context.settings).spec,
     },
   };
+}
+
+/** What is sent in this try of an exchange: a later try says so, and a repair shows the answer that it repairs. */
+export function messagesOfTry(
+  messages: readonly ChatMessage[],
+  { tries, broken }: Pick<Exchange, 'tries' | 'broken'>,
+): readonly ChatMessage[] {
+  const noted = tries === 0 ? messages : withRetryNote(messages, tries);
+  return broken === null ? noted : repairMessages(noted, broken.content, broken.errors);
 }
 
 function asked(
@@ -170,7 +177,7 @@ function roundMessages(round: ToolRound): ChatMessage[] {
 }
 
 /** What was really shown to the two sides (C18): offered passages first, then tool results; each text once. */
-function turnEvidence(turn: Pick<AcceptedTurn, 'attempts' | 'toolRounds'>): EvidenceItem[] {
+export function turnEvidence(turn: Pick<AcceptedTurn, 'attempts' | 'toolRounds'>): EvidenceItem[] {
   const offered = (turn.attempts.at(-1)?.offered ?? []).map(({ descriptor, text }) => ({
     source: descriptor,
     content: text,

@@ -52,6 +52,8 @@ export interface DialogueSettings {
   readonly judge: {
     readonly granularity: 'turn' | 'conversation';
     readonly reasons: readonly string[];
+    /** Id of the pass that the verdicts of the run belong to. */
+    readonly pass?: string;
   } | null;
   /** Passages per search when the model does not say. */
   readonly topK: number;

@@ -6,10 +6,12 @@ import { quotedAnswers } from '../dialogue/raw-results.ts';
 import type { RecordSource } from '../dialogue/record-parts.ts';
 import { conversationFile, indexRow, ledgerRow, syntheticQaRow, turnRows } from '../dialogue/records.ts';
 import { judgeColumn, type OutputColumns, sharegptRow } from '../dialogue/sharegpt-record.ts';
+import { underPass } from '../dialogue/verdict-overlay.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
 import type { CommittedConversation } from '../ports/store.ts';
 import type { JournalAnswers } from './journal-answers.ts';
 import { JsonBytes } from './json-bytes.ts';
+import type { ShownVerdicts } from './shown-verdicts.ts';
 
 export const LEDGER_FILE = 'coverage_ledger.jsonl';
 /** The line files, in the order in which a conversation's lines go into them. */
@@ -43,15 +45,18 @@ export interface RowSettings {
   readonly journalAnswers: JournalAnswers;
 }
 
+/** With the verdicts that rows are to show; null for those that the run gave itself. */
+export interface JudgedRowSettings extends RowSettings {
+  readonly verdicts: ShownVerdicts | null;
+}
+
 /** Null for a dropped conversation: it is in no record. */
 export async function rowsOf(
   conversation: CommittedConversation,
-  settings: RowSettings,
+  settings: JudgedRowSettings,
 ): Promise<ConversationRows | null> {
   if (conversation.status !== 'committed') return null;
-  const payload = payloadOf(conversation);
-  const rawResponses = await settings.journalAnswers(conversation, quotedAnswers(payload));
-  const source = { payload, committedAtMs: conversation.committedAtMs, rawResponses };
+  const source = await recordSource(conversation, settings);
   const json = new JsonBytes();
   const lines = (rows: readonly object[]): readonly Uint8Array[] =>
     rows.flatMap((row) => [json.line(row), LINE_END]);
@@ -72,6 +77,21 @@ export async function rowsOf(
       ),
     },
   };
+}
+
+async function recordSource(
+  conversation: CommittedConversation,
+  { verdicts, journalAnswers }: Pick<JudgedRowSettings, 'verdicts' | 'journalAnswers'>,
+): Promise<RecordSource> {
+  const { conversationId, committedAtMs } = conversation;
+  const own = payloadOf(conversation);
+  const { payload, responses } =
+    verdicts === null
+      ? { payload: own, responses: new Map<number, unknown>() }
+      : underPass(own, verdicts.pass, await verdicts.of(conversationId));
+  const journalled = quotedAnswers(payload).filter((seq) => !responses.has(seq));
+  const found = await journalAnswers(conversation, journalled);
+  return { payload, committedAtMs, rawResponses: new Map([...found, ...responses]) };
 }
 
 const LINE_END = Buffer.from('\n');

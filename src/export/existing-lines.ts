@@ -13,7 +13,7 @@ import { besideOf } from './durable-file.ts';
 import { fileLines } from './lines.ts';
 import { codeOf, naming, outputError } from './output-error.ts';
 
-export type ProjectedStore = Pick<Store, 'committed' | 'adoptedLines'>;
+export type ProjectedStore = Pick<Store, 'committed' | 'adoptedLines' | 'verdicts'>;
 
 /** Bytes of a file, 0 when there is none. */
 export async function sizeOf(path: string): Promise<number> {
@@ -69,6 +69,11 @@ function conversationIdOf(line: string): unknown {
   } catch {
     return null; // Not a line that dlgforge wrote.
   }
+  return conversationIdIn(row);
+}
+
+/** The id of the conversation that a row of any line file is about; null when it names none. */
+export function conversationIdIn(row: unknown): unknown {
   if (typeof row !== 'object' || row === null) return null;
   const fields = row as Record<string, unknown>;
   if (typeof fields['conversation_id'] === 'string') return fields['conversation_id'];

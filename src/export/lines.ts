@@ -5,6 +5,8 @@ export interface FileLine {
   /** From 1. */
   readonly number: number;
   readonly text: string;
+  /** The same, as it stands in the file. */
+  readonly bytes: Buffer;
   /** Where the line starts and where the next one does. */
   readonly start: number;
   readonly end: number;
@@ -34,7 +36,7 @@ async function* linesOf(chunks: AsyncIterable<unknown>): AsyncGenerator<FileLine
   const line = (bytes: Buffer, ended: boolean): FileLine => {
     const end = start + bytes.length + (ended ? 1 : 0);
     number += 1;
-    const found = { number, text: bytes.toString('utf8'), start, end };
+    const found = { number, text: bytes.toString('utf8'), bytes, start, end };
     start = end;
     return found;
   };

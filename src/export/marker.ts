@@ -15,8 +15,11 @@ const FORMAT = 1;
 
 export interface Marker {
   readonly datasetId: DatasetId;
-  /** `rebuilding`: the files are being replaced; whoever finds this starts the rebuild again. */
-  readonly state: 'ready' | 'rebuilding';
+  /**
+   * `rebuilding`: whoever finds this starts the rebuild again. `replacing`: new line files are whole and lie beside
+   * the old ones, which the marker no longer speaks of; whoever finds this puts them in place.
+   */
+  readonly state: 'ready' | 'rebuilding' | 'replacing';
   /** Everything up to this commit is in the files. */
   readonly commitSeq: number;
   /** Conversations, dropped ones not counted, that have a file of their own. */
@@ -25,17 +28,25 @@ export interface Marker {
   readonly bytes: Readonly<Record<string, number>>;
   /** Bytes at the front of each line file that were there before dlgforge took the folder over. */
   readonly prefix: Readonly<Record<string, number>>;
+  /** The pass whose verdicts the files show; null for those that the runs gave themselves. */
+  readonly judged: JudgedMark | null;
+}
+
+export interface JudgedMark {
+  readonly pass: string;
+  readonly revision: number;
 }
 
 const size = z.int().nonnegative();
 const storedMarker = z.object({
   format: z.literal(FORMAT),
   dataset_id: z.string().min(1),
-  state: z.enum(['ready', 'rebuilding']),
+  state: z.enum(['ready', 'rebuilding', 'replacing']),
   commit_seq: size,
   conversations: size,
   files: z.record(z.string(), size),
   prefix: z.record(z.string(), size),
+  judged: z.object({ pass: z.string(), revision: size }).nullable().default(null),
 });
 
 export const markerPath = (outputDir: string): string => join(outputDir, MARKER_FILE);
@@ -67,6 +78,7 @@ function parseMarker(path: string, text: string): Marker {
       conversations: stored.conversations,
       bytes: stored.files,
       prefix: stored.prefix,
+      judged: stored.judged,
     };
   } catch (error) {
     throw unreadable(path, error);
@@ -91,6 +103,7 @@ export async function writeMarker(outputDir: string, marker: Marker): Promise<vo
     conversations: marker.conversations,
     files: marker.bytes,
     prefix: marker.prefix,
+    judged: marker.judged,
   };
   await replaceFile(markerPath(outputDir), `${JSON.stringify(stored, null, 2)}\n`);
 }

@@ -10,6 +10,8 @@
  * - P4 A rebuild is announced in the marker before it touches a file, so one that is cut short starts again.
  * - P5 Lines that were there before dlgforge are never lost by it.
  * - P6 A writer that finds a marker which it did not write stops before it writes anything.
+ * - P7 Files show the verdicts of one pass, the one that the store says. When that changes they are rebuilt.
+ * - P8 Line files change together: whole new ones are announced in the marker, and then put in place.
  */
 import { mkdir, open, opendir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,9 +27,12 @@ import {
 } from './dataset-rows.ts';
 import { syncFolder } from './durable-file.ts';
 import { restoreLedger, sizeOf } from './existing-lines.ts';
+import { LegacyProjection } from './legacy-projection.ts';
+import { legacyFileNames } from './legacy-record.ts';
 import { LineFiles, type LineSizes, sizesOf } from './line-files.ts';
-import { type Marker, markerPath, readMarker, writeMarker } from './marker.ts';
-import { naming } from './output-error.ts';
+import { type JudgedMark, type Marker, markerPath, readMarker, writeMarker } from './marker.ts';
+import { codeOf, naming, outputError } from './output-error.ts';
+import { type ShownVerdicts, shownVerdicts } from './shown-verdicts.ts';
 import { type ProjectionOptions, requireCommit, startingMarker } from './starting-marker.ts';
 import { type StepHook, writeConversations } from './write-conversations.ts';
 
@@ -87,8 +92,9 @@ class OpenProjection implements Projection {
     return this.#marker.commitSeq;
   }
 
-  /** P2, P3, P4. */
+  /** P2, P3, P4, P7, P8. */
   async repair(): Promise<void> {
+    if (this.#marker.state === 'replacing') await this.#putInPlace();
     const reason = await this.#reasonToRebuild();
     if (reason !== null) {
       this.#logger.log('warn', 'export', `[export] rebuilding ${this.#options.outputDir}: ${reason}`);
@@ -132,6 +138,8 @@ class OpenProjection implements Projection {
   async #reasonToRebuild(): Promise<string | null> {
     if (this.#marker.state === 'rebuilding')
       return 'an earlier rebuild did not finish, or the marker was deleted';
+    if (!isDeepStrictEqual(this.#marker.judged, markOf(await this.#verdicts())))
+      return 'the verdicts that it shows have changed';
     for (const name of LINE_FILES) {
       const size = await sizeOf(this.#path(name));
       if (size < (this.#marker.bytes[name] ?? 0)) return `${name} is missing lines`;
@@ -144,13 +152,17 @@ class OpenProjection implements Projection {
   async #catchUp(): Promise<void> {
     invariant(!this.#closed, 'a closed projection is not asked for anything');
     await this.#requireSoleWriter();
-    if (this.#marker.state === 'rebuilding') return await this.#rebuild();
+    if (this.#marker.state === 'replacing') await this.#putInPlace();
+    const verdicts = await this.#verdicts();
+    if (this.#marker.state === 'rebuilding' || !isDeepStrictEqual(this.#marker.judged, markOf(verdicts)))
+      return await this.#rebuild();
     const { store, datasetId } = this.#options;
     const files = await this.#openFiles();
     if (this.#torn) await files.cutBack(recordedSizes(this.#marker));
     this.#torn = true;
     const news = store.committed(datasetId, this.#marker.commitSeq);
-    for await (const batch of writeConversations(news, this.#options, files, this.#onStep)) {
+    const settings = { ...this.#options, verdicts };
+    for await (const batch of writeConversations(news, settings, files, this.#onStep)) {
       await this.#mark({
         ...this.#marker,
         commitSeq: batch.commitSeq,
@@ -183,41 +195,87 @@ class OpenProjection implements Projection {
     await makeLayout(this.#options.outputDir);
     const prefix = await this.#prefixesThatAreLeft();
     await this.#mark({ ...this.#marker, state: 'rebuilding', prefix }); // P4
-    const beside = await this.#writeAllBeside(prefix);
-    for (const name of LINE_FILES) {
-      this.#onStep(`replace ${name}`);
-      await naming(this.#path(name), () => rename(besideOf(this.#path(name)), this.#path(name)));
-    }
-    await syncFolder(this.#options.outputDir);
-    await this.#mark({ ...this.#marker, state: 'ready', ...beside });
+    const beside = await this.#writeAllBeside(prefix, await this.#verdicts());
+    await this.#mark({ ...this.#marker, state: 'replacing', ...beside }); // P8
+    await this.#putInPlace();
     await this.#openFiles();
   }
 
-  async #writeAllBeside(prefix: LineSizes): Promise<Pick<Marker, 'commitSeq' | 'conversations' | 'bytes'>> {
+  /** Some may be there already: this is gone through again when it was cut short. */
+  async #putInPlace(): Promise<void> {
+    for (const name of LINE_FILES) {
+      const path = this.#path(name);
+      this.#onStep(`replace ${name}`);
+      await rename(besideOf(path), path).catch((error: unknown) => {
+        if (codeOf(error) !== 'ENOENT') throw outputError(path, error);
+      });
+    }
+    await syncFolder(this.#options.outputDir);
+    await this.#mark({ ...this.#marker, state: 'ready' });
+  }
+
+  async #writeAllBeside(
+    left: LineSizes,
+    verdicts: ShownVerdicts | null,
+  ): Promise<Pick<Marker, 'commitSeq' | 'conversations' | 'bytes' | 'prefix' | 'judged'>> {
     const { store, datasetId } = this.#options;
-    for (const name of LINE_FILES) await this.#copyPrefix(name, prefix[name]);
+    const prefix = await this.#writePrefixes(left, verdicts);
     await using files = await LineFiles.open((name) => besideOf(this.#path(name)), prefix);
     let commitSeq = 0;
     let conversations = 0;
     const all = store.committed(datasetId, 0);
-    for await (const batch of writeConversations(all, this.#options, files, this.#onStep)) {
+    const settings = { ...this.#options, verdicts };
+    for await (const batch of writeConversations(all, settings, files, this.#onStep)) {
       commitSeq = batch.commitSeq;
       conversations += batch.conversations;
     }
-    return { commitSeq, conversations, bytes: files.sizes };
+    return { commitSeq, conversations, bytes: files.sizes, prefix, judged: markOf(verdicts) };
   }
 
-  async #copyPrefix(name: LineFile, length: number): Promise<void> {
+  /** What stood in the files before; under the verdicts of a pass that is not quite what it was. */
+  async #writePrefixes(left: LineSizes, verdicts: ShownVerdicts | null): Promise<LineSizes> {
+    const legacy = verdicts === null ? null : await this.#legacy(left, verdicts);
+    await legacy?.editFiles();
+    const written: Partial<Record<LineFile, number>> = {};
+    for (const name of LINE_FILES) {
+      const lines = legacy?.prefixOf(name) ?? this.#originalPrefix(name, left[name]);
+      written[name] = await this.#writeBeside(name, lines);
+    }
+    return sizesOf((name) => written[name] ?? 0);
+  }
+
+  async #legacy(prefix: LineSizes, verdicts: ShownVerdicts): Promise<LegacyProjection> {
+    const { outputDir, columns, store, datasetId } = this.#options;
+    const fileNames = await legacyFileNames(outputDir, store, datasetId);
+    return new LegacyProjection({ outputDir, columns, verdicts, fileNames, prefix, onStep: this.#onStep });
+  }
+
+  async *#originalPrefix(name: LineFile, length: number): AsyncGenerator<Uint8Array> {
+    if (length === 0) return;
+    const path = this.#path(name);
+    await using original = await naming(path, () => open(path, 'r'));
+    const bytes = original.createReadStream({ start: 0, end: length - 1, autoClose: false });
+    for await (const chunk of bytes as AsyncIterable<Buffer>) yield chunk;
+  }
+
+  /** Gives the number of bytes. */
+  async #writeBeside(name: LineFile, pieces: AsyncIterable<Uint8Array>): Promise<number> {
     const path = besideOf(this.#path(name));
     this.#onStep(`prefix ${name}`);
-    await naming(path, async () => {
+    return await naming(path, async () => {
       await using target = await open(path, 'w');
-      if (length === 0) return;
-      await using original = await open(this.#path(name), 'r');
-      const bytes = original.createReadStream({ start: 0, end: length - 1, autoClose: false });
-      for await (const chunk of bytes as AsyncIterable<Buffer>) await target.write(chunk);
+      let length = 0;
+      for await (const piece of pieces) {
+        await target.writeFile(piece);
+        length += piece.length;
+      }
       await target.sync();
+      return length;
     });
+  }
+
+  #verdicts(): Promise<ShownVerdicts | null> {
+    return shownVerdicts(this.#options.store, this.#options.datasetId);
   }
 
   /** P5: a deleted ledger gets its adopted lines back; what 0.1.0 wrote elsewhere is only in the file itself. */
@@ -265,6 +323,9 @@ async function isEmpty(folder: string): Promise<boolean> {
   for await (const _entry of entries) return false;
   return true;
 }
+
+const markOf = (verdicts: ShownVerdicts | null): JudgedMark | null =>
+  verdicts === null ? null : { pass: verdicts.pass.id, revision: verdicts.revision };
 
 const recordedSizes = (marker: Marker): LineSizes => sizesOf((name) => marker.bytes[name] ?? 0);
 

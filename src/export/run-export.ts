@@ -8,12 +8,13 @@ import { CONVERSATIONS_FOLDER, LINE_FILES, type RowSettings, RUN_STATE_FOLDER } 
 import { besideOf, replaceFile, syncFolder } from './durable-file.ts';
 import { LineFiles, sizesOf } from './line-files.ts';
 import { codeOf, naming, outputError } from './output-error.ts';
+import { shownVerdicts } from './shown-verdicts.ts';
 import { writeConversations } from './write-conversations.ts';
 
 export interface RunExportOptions extends RowSettings {
   readonly datasetId: DatasetId;
   readonly runId: RunId;
-  readonly store: Pick<Store, 'committed'>;
+  readonly store: Pick<Store, 'committed' | 'verdicts'>;
 }
 
 const STAMP_FILE = '.dlgforge-run-export.json';
@@ -46,7 +47,8 @@ async function writeLines(options: RunExportOptions): Promise<number> {
   await files.cutBack(empty);
   let conversations = 0;
   const rows = store.committed(datasetId, 0, { runId });
-  for await (const batch of writeConversations(rows, options, files, () => undefined)) {
+  const settings = { ...options, verdicts: await shownVerdicts(store, datasetId) };
+  for await (const batch of writeConversations(rows, settings, files, () => undefined)) {
     conversations += batch.conversations;
   }
   return conversations;

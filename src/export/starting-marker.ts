@@ -39,6 +39,7 @@ async function takeOver(options: ProjectionOptions): Promise<Marker> {
     conversations: 0,
     bytes: prefix,
     prefix,
+    judged: null,
   };
   await writeMarker(outputDir, marker);
   return marker;

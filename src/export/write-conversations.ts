@@ -6,7 +6,7 @@ import {
   CONVERSATIONS_FOLDER,
   conversationPath,
   LINE_FILES,
-  type RowSettings,
+  type JudgedRowSettings,
   rowsOf,
   type ConversationRows,
 } from './dataset-rows.ts';
@@ -33,7 +33,7 @@ const FILES_AT_ONCE = 8;
 /** Yields after each batch: everything up to its end is durable, and may be recorded as such. */
 export async function* writeConversations(
   conversations: AsyncIterable<CommittedConversation>,
-  settings: RowSettings,
+  settings: JudgedRowSettings,
   files: LineFiles,
   onStep: StepHook,
 ): AsyncGenerator<BatchEnd> {
@@ -64,7 +64,7 @@ const bytesOf = (rows: ConversationRows): number =>
 
 async function writeBatch(
   batch: readonly ConversationRows[],
-  settings: RowSettings,
+  settings: JudgedRowSettings,
   files: LineFiles,
   onStep: StepHook,
 ): Promise<void> {

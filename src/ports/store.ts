@@ -5,10 +5,12 @@
 import type { Role } from '../dialogue/chat.ts';
 import type { LedgerEntry } from '../dialogue/payload.ts';
 import type { DatasetId, Epoch, PersistenceId, RunId } from '../kernel/ids.ts';
+import type { CallTotals } from './call-totals.ts';
+import type { LeaseGrant } from './lease-grant.ts';
 import type { CapabilityMemory } from './model.ts';
 import type { Verdicts } from './verdicts.ts';
 
-export type { LedgerEntry };
+export type { CallTotals, LeaseGrant, LedgerEntry };
 
 /**
  * Every persistence id of a run starts with this; so its paid answers can be summed, and no run's ids
@@ -156,19 +158,6 @@ export interface RunCounts {
   readonly dropReasons: Readonly<Record<string, number>>;
 }
 
-/** Sums over the journalled model answers of a run. */
-export interface CallTotals {
-  readonly role: string;
-  readonly endpoint: string;
-  readonly model: string;
-  readonly calls: number;
-  readonly promptTokens: number;
-  readonly cachedTokens: number;
-  readonly completionTokens: number;
-  readonly latencyMs: number;
-  readonly rehearsal: boolean;
-}
-
 export interface CommitKey {
   readonly runId: RunId;
   readonly languageIndex: number;
@@ -247,11 +236,6 @@ export interface HolderInfo {
   readonly processKey: string;
   readonly command: string;
   readonly sinceMs: number;
-}
-
-export interface LeaseGrant {
-  readonly name: string;
-  readonly epoch: Epoch;
 }
 
 export type LeaseResult =

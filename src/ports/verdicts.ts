@@ -5,7 +5,8 @@
 import type { JsonObject } from '../dialogue/conversation-record.ts';
 import type { JudgePass } from '../dialogue/judge-pass.ts';
 import type { DatasetId } from '../kernel/ids.ts';
-import type { CallTotals, LeaseGrant } from './store.ts';
+import type { CallTotals } from './call-totals.ts';
+import type { LeaseGrant } from './lease-grant.ts';
 
 /** Every persistence id of a dataset's judging starts with this, and that of one pass with the longer form. */
 export const judgePrefix = (id: DatasetId, pass?: string): string =>

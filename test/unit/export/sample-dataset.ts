@@ -3,6 +3,7 @@ import { legacyQuestionHash } from '../../../src/dialogue/question-key.ts';
 import type { ConversationPayload, PayloadTurn } from '../../../src/dialogue/conversation-record.ts';
 import { datasetId, epoch, runId } from '../../../src/kernel/ids.ts';
 import type { ProjectedStore } from '../../../src/export/existing-lines.ts';
+import { MemoryVerdicts } from '../../../src/store/memory-verdicts.ts';
 import type { CommittedConversation } from '../../../src/ports/store.ts';
 
 export const DATASET = datasetId('d'.repeat(32));
@@ -147,6 +148,10 @@ export function arrayStore(count: number, commit = sampleCommit): ArrayStore {
     async *adoptedLines() {
       yield* store.adopted;
     },
+    verdicts: new MemoryVerdicts(
+      () => undefined,
+      () => [],
+    ),
   };
   return store;
 }
