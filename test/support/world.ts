@@ -1,6 +1,8 @@
 /** A whole run in one process: memory store and retriever, the real rehearsal server behind the real client. */
+import type { Strategy } from '../../src/actors/endpoint-router/choose.ts';
 import type { RunEnd } from '../../src/actors/messages.ts';
 import { startGeneration } from '../../src/bootstrap/generation.ts';
+import type { Passage } from '../../src/dialogue/passage.ts';
 import type { DialogueSettings } from '../../src/dialogue/settings.ts';
 import { type Clock, systemClock } from '../../src/kernel/clock.ts';
 import { datasetId, runId } from '../../src/kernel/ids.ts';
@@ -17,6 +19,12 @@ export { dialogueOf, INPUTS } from './dialogue-context.ts';
 export interface WorldOptions {
   readonly store: Store;
   readonly url: string;
+  /** Of further replicas of the same model. @default none */
+  readonly moreUrls?: readonly string[];
+  /** @default 'weighted_least_inflight' */
+  readonly strategy?: Strategy;
+  /** What the planner deals. @default those of `seaPassages` */
+  readonly passages?: readonly Passage[];
   readonly languages?: readonly string[];
   readonly totalSamples?: number;
   readonly batchSize?: number;
@@ -46,6 +54,7 @@ export interface World {
   stop(): void;
   close(): Promise<void>;
   view: ReturnType<typeof startGeneration>['view'];
+  calls: ReturnType<typeof startGeneration>['calls'];
   flush: ReturnType<typeof startGeneration>['flush'];
   actors: ReturnType<typeof startGeneration>['actors'];
 }
@@ -72,9 +81,9 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     batchSize: options.batchSize ?? 8,
     consecutiveDropsMax: options.consecutiveDropsMax ?? 10,
     port,
-    strategy: 'weighted_least_inflight',
+    strategy: options.strategy ?? 'weighted_least_inflight',
     roleStrategies: {},
-    retriever: options.retriever ?? memoryRetriever(seaPassages()),
+    retriever: options.retriever ?? memoryRetriever(options.passages ?? seaPassages()),
     webSearch: options.webSearch ?? null,
     project: options.project ?? (async () => undefined),
     patienceMs: options.patienceMs ?? 20_000,
@@ -86,6 +95,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
   return {
     end: generation.end,
     view: generation.view,
+    calls: generation.calls,
     flush: generation.flush,
     actors: generation.actors,
     stop: () => generation.stop(),
@@ -105,7 +115,9 @@ export async function openRun(store: Store): Promise<void> {
 
 /** The real client to a rehearsal server that serves every role. */
 export function rehearsalPort(
-  options: Pick<WorldOptions, 'url' | 'store' | 'maxInFlight' | 'timeoutMs'> & { readonly logger: Logger },
+  options: Pick<WorldOptions, 'url' | 'moreUrls' | 'store' | 'maxInFlight' | 'timeoutMs'> & {
+    readonly logger: Logger;
+  },
 ): ModelPort {
   const role = {
     provider: '',
@@ -118,19 +130,17 @@ export function rehearsalPort(
     extra: {},
   };
   return createModelPort({
-    endpoints: [
-      {
-        name: 'rehearsal',
-        provider: 'hosted_vllm',
-        baseUrl: `${options.url}/v1`,
-        roles: ['user', 'assistant', 'judge'],
-        weight: 1,
-        maxInFlight: options.maxInFlight ?? 16,
-        timeoutMs: null,
-        model: null,
-        key: () => null,
-      },
-    ],
+    endpoints: [options.url, ...(options.moreUrls ?? [])].map((url, index) => ({
+      name: index === 0 ? 'rehearsal' : `rehearsal-${index}`,
+      provider: 'hosted_vllm',
+      baseUrl: `${url}/v1`,
+      roles: ['user', 'assistant', 'judge'] as const,
+      weight: 1,
+      maxInFlight: options.maxInFlight ?? 16,
+      timeoutMs: null,
+      model: null,
+      key: () => null,
+    })),
     roles: { user: role, assistant: role, judge: role },
     capabilities: options.store.capabilities,
     logger: options.logger,
