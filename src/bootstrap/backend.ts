@@ -2,7 +2,6 @@
 import type { LoadedConfig } from '../config/load.ts';
 import type { AgentRole, Config } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
-import { DlgforgeError } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { createModelPort, type OpenAiModelPort } from '../llm/openai-model.ts';
 import type { EndpointPlan } from '../llm/plan-endpoints.ts';
@@ -48,12 +47,6 @@ export async function openPlanned(
   { loaded: { config }, capabilities, logger }: Pick<BackendOptions, 'loaded' | 'capabilities' | 'logger'>,
   planOf: PlanOf,
 ): Promise<Backend> {
-  if (config.llm.backend === 'vllm_managed') {
-    throw new DlgforgeError(
-      'endpoint',
-      'This release does not start vLLM servers itself. Start them with `vllm serve`, list their addresses in llm.routing.endpoints, and set llm.backend: vllm_attach.',
-    );
-  }
   const rehearsal =
     config.llm.backend === 'rehearsal' ? await startRehearsal(rehearsalOptions(config)) : null;
   try {

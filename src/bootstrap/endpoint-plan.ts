@@ -4,7 +4,7 @@
  */
 import { readSecret } from '../config/credentials.ts';
 import type { RestoredConfig } from '../config/restore.ts';
-import { maxInFlightOf, modelOf } from '../config/roles.ts';
+import { maxInFlightOf, modelOf, servedByUs } from '../config/roles.ts';
 import type { AgentRole, Config, EndpointConfig } from '../config/schema.ts';
 import type { Secret } from '../config/secret.ts';
 import type { LoadedConfig } from '../config/load.ts';
@@ -58,6 +58,9 @@ export function endpointPlan({ config, roles, rehearsalUrl, keys }: EndpointPlan
     agents: { user: agentEntry('user'), assistant: agentEntry('assistant'), judge: agentEntry('judge') },
     endpoints: rehearsalUrl === null ? entries('llm.routing.endpoints', config.llm.routing.endpoints) : [],
     activeRoles: roles,
+    // The servers that we start are endpoints of the run, like those that a person adds.
+    servedLater:
+      config.llm.backend === 'vllm_managed' ? roles.filter((role) => servedByUs(config, role)) : [],
     maxInFlight: maxInFlightOf(config, null),
     roleKey: (role) => (rehearsalUrl === null ? keys.role(role) : noKey),
     variable: (name) => keys.variable(name),

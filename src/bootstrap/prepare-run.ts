@@ -4,6 +4,7 @@
  */
 import type { RunEnd } from '../actors/messages.ts';
 import { problemsError } from '../config/problem.ts';
+import { publishingProblems } from '../config/publishing.ts';
 import { checkRequirements, type Requirements } from '../config/requirements.ts';
 import { languageTags } from '../dialogue/settings.ts';
 import { keepLegacyState } from '../export/legacy-run.ts';
@@ -16,13 +17,20 @@ import { type Backend, openBackend } from './backend.ts';
 import { secretsOf } from '../config/secrets-of.ts';
 import { datasetIdOf, openDataset } from './dataset.ts';
 import { inputsBase } from './dialogue-settings.ts';
-import { openFiles, type OutputFiles } from './files.ts';
 import { keysIn, withChanges } from './endpoint-changes.ts';
+import { openFiles, type OutputFiles } from './files.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { type Holder, holdDataset, thisProcess } from './hold.ts';
 import { type Knowledge, openKnowledge } from './knowledge.ts';
 import { journalImport, type LegacyImport, readLegacyImport } from './legacy-import.ts';
 import type { Project } from './project.ts';
+import {
+  checkLocalServers,
+  type LocalReplicas,
+  type LocalServers,
+  localServers,
+  startLocalReplicas,
+} from './vllm/local-replicas.ts';
 import { openProjectStore } from './project-store.ts';
 import { type OpenedRun, openRun, type WantedRun, wantedRun } from './run-record.ts';
 import type { RunOptions } from './run-options.ts';
@@ -39,6 +47,8 @@ export interface PreparedRun {
   readonly backend: Backend;
   readonly run: OpenedRun;
   readonly files: OutputFiles;
+  /** The model servers of `llm.backend: vllm_managed`; null for any other. */
+  readonly replicas: LocalReplicas | null;
 }
 
 /** What is known to be in order before anything is attached to, started or spent. */
@@ -54,7 +64,7 @@ export async function preflight(
   options: RunOptions,
   cleanUp: AsyncDisposableStack,
 ): Promise<Preflight> {
-  const requirements = required(project);
+  const requirements = required(project, options);
   const assets = await loadAssets(project);
   const knowledge = await prepareKnowledge(project, options);
   cleanUp.defer(() => knowledge.close());
@@ -69,12 +79,13 @@ export async function prepareRun(
 ): Promise<PreparedRun> {
   const { config } = project;
   const { requirements, assets, knowledge } = await preflight(project, options, cleanUp);
+  const servers = await plannedServers(project, requirements);
 
   options.observer.status('opening the store');
   const store = await openProjectStore(project, { onWaiting: (message) => options.observer.status(message) });
   cleanUp.defer(() => store.close());
-  options.observer.status('preparing the models');
   const wanted = await wantedRun(store, config, project.folders.output);
+  options.observer.status('preparing the models');
   const { endpoints: changes } = await store.runEndpoints(wanted.id);
   const backend = await prepareBackend(project, requirements, store, changes);
   cleanUp.defer(() => backend.close());
@@ -86,6 +97,8 @@ export async function prepareRun(
     thisProcess(options.command),
     cleanUp,
   );
+  const replicas = servers === null ? null : await startLocalReplicas(servers, wanted.id, options);
+  if (replicas !== null) cleanUp.defer(() => replicas.close());
   const run = await openRun({
     ...options,
     store,
@@ -96,6 +109,7 @@ export async function prepareRun(
     config,
     fingerprint: fingerprintOf(config, assets, knowledge.retriever.info.fingerprint),
   });
+  await replicas?.publish(store);
   const files = await openFiles(project, {
     store,
     dataset,
@@ -106,13 +120,24 @@ export async function prepareRun(
   await files.catchUp();
   await files.writeState(run.resumed ? 'resumed' : 'started');
   options.observer.status(null);
-  return { project, assets, knowledge, store, dataset, lease, holdLost, backend, run, files };
+  return { project, assets, knowledge, store, dataset, lease, holdLost, backend, run, files, replicas };
 }
 
-function required({ loaded, logger }: Project): Requirements {
+/** What starts servers of ours is known to be there before anything is started. */
+async function plannedServers(project: Project, requirements: Requirements): Promise<LocalServers | null> {
+  if (project.config.llm.backend !== 'vllm_managed') return null;
+  const servers = localServers(project, requirements);
+  await checkLocalServers(servers);
+  return servers;
+}
+
+function required({ loaded, logger }: Project, { detach }: RunOptions): Requirements {
   const requirements = checkRequirements(loaded, 'run');
   for (const notice of requirements.notices) logger.log('warn', 'config', notice);
-  if (requirements.problems.length > 0) throw problemsError('config', requirements.problems);
+  // Whoever submits a run and leaves publishes nothing.
+  const publishing = detach === true ? [] : publishingProblems(loaded.config, loaded.environment);
+  const problems = [...requirements.problems, ...publishing];
+  if (problems.length > 0) throw problemsError('config', problems);
   logger.redact(secretsOf(loaded, requirements.keys));
   return requirements;
 }
@@ -141,16 +166,16 @@ export async function prepareBackend(
   project: Project,
   requirements: Requirements,
   { capabilities }: Pick<Store, 'capabilities'>,
+  changes: readonly RunEndpoint[] = [],
 ): Promise<Backend> {
   const { loaded, logger, config } = project;
   const { roles, keys } = requirements;
   const backend = await openBackend({ loaded, roles, keys, capabilities, logger });
-  changes: readonly RunEndpoint[] = [],
+  backend.port.setEndpoints(withChanges(backend.plan, changes, keysIn(loaded)).endpoints);
   if (config.llm.backend !== 'vllm_attach') return backend;
   try {
     await checkAttached(backend.port, roles, logger);
   } catch (error) {
-  backend.port.setEndpoints(withChanges(backend.plan, changes, keysIn(loaded)).endpoints);
     await backend.close();
     throw error;
   }

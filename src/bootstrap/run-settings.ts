@@ -27,9 +27,17 @@ export function runSettings(config: Config): RunSettings {
     strategy: llm.routing.strategy,
     roleStrategies: roleStrategies(config),
     asksFirst: llm.backend === 'vllm_attach' || llm.backend === 'vllm_managed',
-    patienceMs: run.endpoint_patience_s * 1000,
+    patienceMs: Math.max(run.endpoint_patience_s, startsOfServersS(config)) * 1000,
     shutdownGraceMs: run.shutdown_grace_s * 1000,
   };
+}
+
+const RESTART_PAUSE_S = 30;
+
+/** Servers of ours that are being started again are not away: it is known when there is none to wait for. */
+function startsOfServersS({ llm: { backend, vllm } }: Config): number {
+  if (backend !== 'vllm_managed') return 0;
+  return (vllm.max_restarts + 1) * (vllm.health_timeout_s + RESTART_PAUSE_S);
 }
 
 function roleStrategies({ llm }: Config): RunSettings['roleStrategies'] {

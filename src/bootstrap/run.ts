@@ -11,6 +11,7 @@ import { dialogueContext, inputsBase } from './dialogue-settings.ts';
 import { type Generation, startGeneration } from './generation.ts';
 import { type PreparedRun, prepareRun } from './prepare-run.ts';
 import type { Project } from './project.ts';
+import { publishAfterRun } from './push/auto-push.ts';
 import type { RunOptions } from './run-options.ts';
 import { type RunEndpoints, watchRunEndpoints } from './run-endpoints.ts';
 import { type DetachedRun, reportRun, type RunReport } from './run-report.ts';
@@ -20,9 +21,14 @@ export type { RunObserver, RunOptions, RunStart, RunView } from './run-options.t
 
 /** Where the configuration says: in this process, or on a cluster. @throws DlgforgeError as the two do. */
 export async function runProject(project: Project, options: RunOptions): Promise<RunReport | DetachedRun> {
-  if (project.config.run.distributed.enabled) {
-    return await (await import('./cluster/distributed-run.ts')).runDistributed(project, options);
-  }
+  const report = project.config.run.distributed.enabled
+    ? await (await import('./cluster/distributed-run.ts')).runDistributed(project, options)
+    : await runHere(project, options);
+  // The files are here and complete: whoever wrote them publishes them.
+  return report.status === 'detached' ? report : await publishAfterRun(project, options, report);
+}
+
+async function runHere(project: Project, options: RunOptions): Promise<RunReport> {
   if (options.detach === true) {
     throw new DlgforgeError(
       'usage',
@@ -47,7 +53,11 @@ export async function runLocally(project: Project, options: RunOptions): Promise
   generation = generate(prepared, endpoints);
   cleanUp.defer(() => generation.close());
   // A dataset that another process has taken over is not this one's to write any more (I2).
-  const end = await Promise.race([untilEnd(generation, prepared, options), prepared.holdLost]);
+  const end = await Promise.race([
+    untilEnd(generation, prepared, options),
+    prepared.holdLost,
+    ...(prepared.replicas === null ? [] : [prepared.replicas.noneLeft]),
+  ]);
 
   options.observer.status('writing the files');
   if (end.type === 'failed' && end.trouble.code === 'held')

@@ -16,6 +16,8 @@ export function secretsOf(
     reranker.api_key_env,
     'SERPER_API_KEY',
     'HF_TOKEN',
+    'VLLM_API_KEY',
+    'HUGGINGFACE_HUB_TOKEN',
     ...endpoints.map((endpoint) => endpoint.api_key_env),
   ];
   return [

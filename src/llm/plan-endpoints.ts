@@ -48,6 +48,8 @@ export interface PlanInput {
   readonly endpoints: EndpointList;
   /** The roles that this command uses; the others get no endpoint. */
   readonly activeRoles: readonly Role[];
+  /** Of these, the roles whose endpoints only come while the run is on. @default none */
+  readonly servedLater?: readonly Role[];
   /** For endpoints that name no limit; without it vLLM and providers have limits of their own. */
   readonly maxInFlight?: number;
   /** The provider key of a role, for the role's own address. */
@@ -74,7 +76,8 @@ export interface EndpointPlan {
 export function planEndpoints(input: PlanInput): EndpointPlan {
   const drafts: EndpointConfig[] = [];
   const notes: string[] = [];
-  for (const role of ROLES.filter((known) => input.activeRoles.includes(known))) {
+  const { activeRoles, servedLater = [] } = input;
+  for (const role of ROLES.filter((known) => activeRoles.includes(known) && !servedLater.includes(known))) {
     const listed = listedFor(role, input);
     if (listed.length === 0) drafts.push(ownEndpoint(role, input));
     else for (const entry of listed) drafts.push(listedEndpoint(entry, role, input));

@@ -23,6 +23,8 @@ export type HostMessage =
       readonly replyTo: ReplyTo<HostReply>;
     }
   | { readonly type: 'ListReplicas'; readonly replyTo: ReplyTo<HostReport> }
+  /** Whether it could start this program; nothing is started. */
+  | { readonly type: 'LookFor'; readonly program: string; readonly replyTo: ReplyTo<HostReply> }
   | HostOwnMessage;
 
 /** From the process that the host lives in; not accepted from elsewhere. */
@@ -105,6 +107,7 @@ const MESSAGE = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('StartReplica'), ...replica }),
   z.strictObject({ type: z.literal('StopReplica'), ...replica }),
   z.strictObject({ type: z.literal('ListReplicas'), replyTo }),
+  z.strictObject({ type: z.literal('LookFor'), program: z.string().min(1).max(4_096), replyTo }),
 ]);
 
 /** Only names what to start: what that means stands in the store. */

@@ -40,8 +40,8 @@ export interface ReplicaControllerOptions {
   };
   /** What a person wants of the run: while it is to pause, nothing new is started. @default that it goes on */
   readonly runWanted?: () => Promise<RunWanted>;
-  /** Called once each time that none is left and none can be started; the run cannot go on. */
-  readonly onNoneLeft: (reason: string) => void;
+  /** Called once each time that none is left and none can be started: the run cannot go on. Rejects to be called again. */
+  readonly onNoneLeft: (reason: string) => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -99,7 +99,7 @@ class Controller implements ReplicaController {
     for (;;) {
       if (signal.aborted || this.#stopping.signal.aborted) return;
       if (this.#hasServed || this.#toldNoneLeft || this.#isPaused) return;
-      const lines = standingLines(this.#standings);
+      const lines = standingLines(this.#standings).map((line) => line.split('\n', 1)[0] ?? '');
       if (lines.length > 0 && lines.join('\n') !== shown) onLines?.(lines);
       shown = lines.join('\n');
       await this.#change(signal);
@@ -146,7 +146,7 @@ class Controller implements ReplicaController {
     const stored = await endpoints.read();
     for (const row of endpointChanges(found.standings, endpoint, stored)) await endpoints.write(row);
     this.#hasServed ||= found.standings.some(({ state }) => state === 'serving');
-    this.#judge(found);
+    await this.#judge(found);
     this.#changed();
   }
 
@@ -212,7 +212,7 @@ class Controller implements ReplicaController {
     }
   }
 
-  #judge({ standings }: Reconciled): void {
+  async #judge({ standings }: Reconciled): Promise<void> {
     const isAny = (state: Standing['state']): boolean => standings.some((each) => each.state === state);
     if (this.#isPaused || isAny('serving') || isAny('starting') || isAny('restarting')) {
       this.#withoutRoomSinceMs = null;
@@ -224,8 +224,8 @@ class Controller implements ReplicaController {
     if (standings.every(({ state }) => state === 'missing') && nowMs - this.#withoutRoomSinceMs < NO_ROOM_MS)
       return;
     if (this.#toldNoneLeft) return;
+    await this.#options.onNoneLeft(`No vLLM server is left:\n${standingLines(standings).join('\n')}`);
     this.#toldNoneLeft = true;
-    this.#options.onNoneLeft(`No vLLM server is left:\n${standingLines(standings).join('\n')}`);
   }
 
   #say(trouble: string): void {

@@ -40,6 +40,8 @@ export interface VllmHostOptions {
   readonly probe: ServerProbe;
   /** GPUs that this node offers, asked anew for each report. */
   readonly gpus: () => Promise<readonly Omit<OfferedGpu, 'usedBy'>[]>;
+  /** @throws DlgforgeError when this node may not start this program. */
+  readonly allows: (program: string) => void;
   /** @throws DlgforgeError when this node cannot run it. */
   readonly orderOf: (runId: RunId, index: number) => Promise<ReplicaOrder>;
   /** Told of every change. @default nobody */
@@ -74,7 +76,8 @@ type OwnMessage =
   | { readonly type: 'CannotRun'; readonly replica: Replica; readonly error: unknown }
   | { readonly type: 'ServerEnded'; readonly replica: Replica; readonly error: unknown }
   | { readonly type: 'Reported'; readonly report: HostReport; readonly replyTo: ReplyTo<HostReport> }
-  | { readonly type: 'NotReported'; readonly error: unknown };
+  | { readonly type: 'NotReported'; readonly error: unknown }
+  | { readonly type: 'LookedFor'; readonly reply: HostReply; readonly replyTo: ReplyTo<HostReply> };
 
 type Message = HostMessage | OwnMessage;
 
@@ -118,6 +121,18 @@ class VllmHost implements Behaviour<Message> {
           (report) => ({ type: 'Reported', report, replyTo: message.replyTo }),
           (error) => ({ type: 'NotReported', error }),
         );
+      case 'LookFor':
+        return this.#context.pipe(
+          this.#require(message.program),
+          () => ({ type: 'LookedFor', reply: { type: 'accepted' }, replyTo: message.replyTo }),
+          (error) => ({
+            type: 'LookedFor',
+            reply: { type: 'refused', reason: messageOf(error) },
+            replyTo: message.replyTo,
+          }),
+        );
+      case 'LookedFor':
+        return this.#context.reply(message.replyTo, message.reply);
       case 'Reported':
         return this.#context.reply(message.replyTo, message.report);
       case 'NotReported':
@@ -169,13 +184,18 @@ class VllmHost implements Behaviour<Message> {
   async #prepare({ runId, index }: Replica): Promise<Preparation> {
     const { processes, orderOf } = this.#options;
     const order = await orderOf(runId, index);
-    await processes.require(order.server.program);
+    await this.#require(order.server.program);
     const { server, gpuCount } = order;
     // Which GPUs does not matter to whether it is the same, how many does.
     const some = gpuCount === 0 ? null : Array.from({ length: gpuCount }, (_, gpu) => gpu);
     const found = server.keep ? await processes.findKept({ ...server, gpus: some }) : null;
     const [offered, kept] = await Promise.all([this.#options.gpus(), processes.keptGpus()]);
     return { order, found, offered, kept };
+  }
+
+  async #require(program: string): Promise<void> {
+    this.#options.allows(program);
+    await this.#options.processes.require(program);
   }
 
   #prepared(replica: Replica, { order, found, offered, kept }: Preparation): void {

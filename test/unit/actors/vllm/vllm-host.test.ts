@@ -51,6 +51,7 @@ function world({ keep = false, gpuCount = 1 } = {}): World {
           ...machine,
           gpus: async () =>
             Array.from({ length: gpus }, (_, index) => ({ index, freeMb: 1000 + index, totalMb: 2000 })),
+          allows: () => undefined,
           orderOf: async (id, index) => ({
             server: {
               name: `${id}/${index}`,
@@ -98,7 +99,7 @@ function control({ nodes, clock }: World, leader: Node, count: number, gpusPerRe
       write: async (row) => void rows.set(row.name, row),
     },
     runWanted: async () => controlled.wanted,
-    onNoneLeft: (reason) => void reasons.push(reason),
+    onNoneLeft: async (reason) => void reasons.push(reason),
     clock,
     logger: silentLogger,
   });
@@ -296,6 +297,7 @@ test('a run that this node cannot read is an inability of the node, a store that
       node: 'a',
       ...a.machine,
       gpus: async () => [],
+      allows: () => undefined,
       orderOf: async () => await Promise.reject(error),
     }),
   );

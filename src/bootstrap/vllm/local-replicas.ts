@@ -1,0 +1,195 @@
+/**
+ * The model servers of a run in one process: this process is their only host. They are started before the run is
+ * written down, so that a run whose servers do not start leaves no trace.
+ */
+import type { RunEnd } from '../../actors/messages.ts';
+import { createActorSystem } from '../../actors/runtime/actor-system.ts';
+import type { ActorRef, ActorSystem } from '../../actors/runtime/types.ts';
+import type { HostMessage } from '../../actors/vllm/host-messages.ts';
+import { type ReplicaController, startReplicaController } from '../../actors/vllm/replica-controller.ts';
+import type { Requirements } from '../../config/requirements.ts';
+import { secretsOf } from '../../config/secrets-of.ts';
+import { systemClock } from '../../kernel/clock.ts';
+import { DlgforgeError } from '../../kernel/errors.ts';
+import { type RunId, runId } from '../../kernel/ids.ts';
+import type { ServerProcesses } from '../../ports/server-process.ts';
+import type { Store } from '../../ports/store.ts';
+import type { Project } from '../project.ts';
+import type { RunOptions } from '../run-options.ts';
+import { allowProgram, serverProcesses, spawnHost } from './host.ts';
+import { type FoundGpu, offeredGpus } from './offered-gpus.ts';
+import {
+  endpointShape,
+  replicaOrder,
+  servedModel,
+  serverProgram,
+  type ServerPlace,
+  wantedReplicas,
+} from './replica-order.ts';
+import { lacksRoom } from './room.ts';
+
+export interface LocalReplicas {
+  /** From here on the run is in the store: its endpoints are kept there. */
+  publish(store: Store): Promise<void>;
+  /** Resolves when no server is left and none can be started; never otherwise. */
+  readonly noneLeft: Promise<RunEnd>;
+  /** Stops the servers, or leaves those that are to be kept. */
+  close(): Promise<void>;
+}
+
+const NODE = 'local';
+
+/** What this machine can do for the servers of a project. */
+export interface LocalServers {
+  readonly project: Project;
+  readonly requirements: Pick<Requirements, 'roles' | 'keys'>;
+  readonly processes: ServerProcesses;
+  readonly gpus: () => Promise<readonly FoundGpu[]>;
+}
+
+export function localServers(
+  project: Project,
+  requirements: Pick<Requirements, 'roles' | 'keys'>,
+): LocalServers {
+  const { loaded, folders, logger } = project;
+  const secrets = secretsOf(loaded, requirements.keys);
+  const { environment } = loaded;
+  return {
+    project,
+    requirements,
+    processes: serverProcesses({
+      stateDir: folders.state,
+      environment,
+      secrets: () => secrets,
+      logger,
+    }),
+    gpus: offeredGpus(environment, null),
+  };
+}
+
+/**
+ * Looks whether this machine can run them; starts nothing.
+ * @throws DlgforgeError `endpoint` that says what is missing, with what there is.
+ */
+export async function checkLocalServers(servers: LocalServers): Promise<void> {
+  const { project, processes, gpus } = servers;
+  const { config, loaded, root } = project;
+  const program = serverProgram(config, root);
+  allowProgram(loaded.environment, program);
+  await processes.require(program);
+  // What an earlier process has left is no longer there when the servers start.
+  await processes.sweep();
+  const wanted = wantedReplicas(config, runId(''));
+  const [found, kept] = await Promise.all([gpus(), processes.keptGpus()]);
+  // Kept servers may be those of this configuration; whether they are is seen when they are looked for.
+  const mayBeOurs = !config.llm.vllm.auto_stop_on_exit;
+  const usedBy = (index: number): string | null =>
+    kept.includes(index) && !mayBeOurs ? 'a kept server' : null;
+  const lack = lacksRoom(wanted, [
+    {
+      node: 'this machine',
+      gpus: found.map((gpu) => ({ ...gpu, usedBy: usedBy(gpu.index) })),
+      isLeaving: false,
+      replicas: [],
+    },
+  ]);
+  if (lack !== null) throw lack;
+}
+
+/**
+ * Resolves when at least one serves; the others join when they are ready.
+ * @throws DlgforgeError `endpoint` when none does, with what the servers wrote last; `cancelled`. Nothing of them is
+ *   left then.
+ */
+export async function startLocalReplicas(
+  servers: LocalServers,
+  id: RunId,
+  { observer, stop }: RunOptions,
+): Promise<LocalReplicas> {
+  const replicas = begin(servers, id);
+  try {
+    observer.status(`starting ${servers.project.config.llm.vllm.replicas} vLLM server(s)`);
+    await replicas.controller.untilServed(stop, (lines) => observer.status(lines.join('; ')));
+    if (replicas.reason !== null) throw new DlgforgeError('endpoint', replicas.reason);
+    if (stop.aborted)
+      throw new DlgforgeError('cancelled', 'Stopped before a vLLM server was ready; nothing was spent.');
+    servers.project.logger.log('info', 'llm', `[vllm] ${servedModel(servers.project.config)} is served`);
+    observer.status(null);
+    return replicas;
+  } catch (error) {
+    observer.status('stopping the vLLM servers');
+    await replicas.close();
+    throw error;
+  }
+}
+
+class Replicas implements LocalReplicas {
+  readonly controller: ReplicaController;
+  readonly noneLeft: Promise<RunEnd>;
+  /** Why none is left; null while there is one, or may be. */
+  reason: string | null = null;
+  readonly #system: ActorSystem;
+  #store: Store | null = null;
+
+  constructor(servers: LocalServers, id: RunId, system: ActorSystem, host: ActorRef<HostMessage>) {
+    const { project, requirements } = servers;
+    const { config, logger } = project;
+    const ended = Promise.withResolvers<RunEnd>();
+    this.noneLeft = ended.promise;
+    this.#system = system;
+    this.controller = startReplicaController({
+      messenger: system,
+      hosts: () => new Map([[NODE, host]]),
+      wanted: wantedReplicas(config, id),
+      endpoint: endpointShape(config, requirements.roles),
+      endpoints: {
+        read: async () => (this.#store === null ? [] : (await this.#store.runEndpoints(id)).endpoints),
+        write: async (endpoint) => await this.#store?.setRunEndpoint(id, endpoint),
+      },
+      onNoneLeft: async (reason) => {
+        this.reason = reason;
+        ended.resolve({ type: 'failed', trouble: { code: 'endpoint', message: reason } });
+      },
+      clock: systemClock,
+      logger,
+    });
+  }
+
+  async publish(store: Store): Promise<void> {
+    this.#store = store;
+    await this.controller.round();
+  }
+
+  async close(): Promise<void> {
+    await this.controller.stop();
+    await this.#system.stop();
+  }
+}
+
+function begin(servers: LocalServers, id: RunId): Replicas {
+  const { project, processes, gpus } = servers;
+  const { config, loaded, logger } = project;
+  const system = createActorSystem({ node: NODE, logger });
+  const place = placeOf(project);
+  const host = spawnHost({
+    system,
+    node: NODE,
+    environment: loaded.environment,
+    processes,
+    gpus,
+    orderOf: async (run, index) =>
+      replicaOrder({ config, environment: loaded.environment, runId: run, index, place }),
+  });
+  return new Replicas(servers, id, system, host);
+}
+
+/** Nobody else asks these servers: unless a person says where they listen, only this machine can reach them. */
+function placeOf({ config, loaded, folders, root }: Project): ServerPlace {
+  const isSet = (loaded.origins['llm.vllm.host'] ?? 'default') !== 'default';
+  return {
+    logsDir: folders.logs,
+    listenHost: isSet ? config.llm.vllm.host.trim() : '127.0.0.1',
+    ownHost: '127.0.0.1',
+    folder: root,
+  };
+}
