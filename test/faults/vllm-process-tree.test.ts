@@ -1,4 +1,4 @@
-/** No process of a vLLM server outlives what it is for, whoever is killed (fault H16, port promises P1 to P4). */
+/** No process of a vLLM server outlives what it is for, whoever is killed; its output and its end are told (P1 to P4). */
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -99,5 +99,213 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
     console.info('gone after', measured.join(', '));
     expect(starter.child.exitCode).toBeNull();
     await starter.finish();
+  });
+
+  test.concurrent('after a total kill the next start sweeps what carries our mark, and nothing else', async () => {
+    const swept = vllmLab();
+    try {
+      const { process: starter, families } = await swept.starter([swept.order('left', 18_140, careless)]);
+      const family = families.get('left');
+      if (family === undefined) throw new Error('not started');
+      expect(await swept.processes.sweep()).toBe(0);
+      kill([...family.guardians, starter.child.pid ?? 0]);
+      await goneMs([...family.guardians, starter.child.pid ?? 0], 5_000);
+      // Whoever could end them is dead, so they must still be there; else this test shows nothing.
+      expect(swept.living().toSorted()).toEqual([family.api, family.engine].toSorted());
+
+      expect(await swept.processes.sweep()).toBe(1);
+      expect(await goneMs([family.api, family.engine], 100)).toBeLessThan(100);
+      expect(recordsLeft(swept.stateDir)).toEqual([]);
+    } finally {
+      swept.end();
+    }
+  });
+
+  test.concurrent('a server is asked to stop first, and killed when it does not (H16)', async () => {
+    const told: string[] = [];
+    const processes = vllmProcesses({
+      stateDir: join(lab.folder, 'stopping'),
+      logger: { log: (_level, _category, message) => void told.push(message) },
+      environment: process.env,
+    });
+    const [polite, deaf] = await Promise.all([
+      processes.start(lab.order('polite', 18_150)),
+      processes.start(lab.order('deaf', 18_150, { ignore_sigterm: true })),
+    ]);
+    expect(polite.port).not.toBe(deaf.port);
+    await Promise.all([healthy(polite), healthy(deaf)]);
+    const families = await Promise.all(
+      [polite, deaf].map(({ pid, port }) => familyOf(pid, port, join(lab.folder, 'stopping'))),
+    );
+    expect(await polite.stop(5_000)).toMatchObject({
+      code: 0,
+      signal: null,
+      reason: 'was stopped',
+      left: [],
+    });
+    const killed = await deaf.stop(300);
+    expect(killed).toMatchObject({ code: null, signal: 'SIGKILL' });
+    expect(killed.reason).toBe('was killed because it had not stopped in 0.3 s');
+    expect(told.join('\n')).toMatch(/deaf .*had not stopped in 0\.3 s/);
+    expect(await deaf.stop()).toBe(killed);
+    await goneMs(
+      families.flatMap((family) => Object.values(family).flat()),
+      100,
+    );
+    expect(recordsLeft(join(lab.folder, 'stopping'))).toEqual([]);
+  });
+
+  test.concurrent('the end of a server is told with its status and its last lines, status 0 too (H8)', async () => {
+    const { processes } = lab;
+    const [done, loading, refused] = await Promise.all([
+      processes.start(lab.order('done', 18_160, { die_after_ms: 0, die_status: 0, lines: 20_000 })),
+      processes.start(lab.order('loading', 18_162, { loading_status: 7 })),
+      processes.start(lab.order('refused', 18_164, {}, { args: ['serve', 'model', '--no-such-option'] })),
+    ]);
+    const [doneExit, loadingExit, refusedExit] = await Promise.all([
+      done.ended,
+      loading.ended,
+      refused.ended,
+    ]);
+    expect(doneExit).toMatchObject({ code: 0, reason: 'ended with status 0', left: [] });
+    expect(doneExit.lastLines.at(-1)).toBe('Fatal: status 0');
+    expect(doneExit.lastLines.length).toBeLessThanOrEqual(40);
+    const log = readFileSync(join(lab.folder, 'logs', 'done.log'), 'utf8');
+    expect(log).toContain('INFO line 20000 of a server');
+    expect(loadingExit).toMatchObject({ code: 7, reason: 'ended with status 7' });
+    expect(loadingExit.lastLines.at(-1)).toMatch(/CUDA out of memory/);
+    expect(loading.phase()).toBe('loading the weights');
+    expect(refusedExit.code).toBe(2);
+    expect(refusedExit.lastLines.join('\n')).toMatch(/unrecognized arguments: --no-such-option/);
+  });
+
+  test.concurrent('a port at which somebody listens is passed over', async () => {
+    const stranger = createServer((_request, response) => response.end('a stranger')).listen(0, '127.0.0.1');
+    await once(stranger, 'listening');
+    const { port } = stranger.address() as AddressInfo;
+    const server = await lab.processes.start(lab.order('beside', port));
+    try {
+      expect(server.port).toBeGreaterThan(port);
+      await healthy(server);
+      const vitals = await probeServer(`http://127.0.0.1:${server.port}/v1`, null, 5_000);
+      expect(vitals).toMatchObject({
+        isHealthy: true,
+        models: ['served'],
+        load: { running: 0, waiting: 0, cachedTokens: 0 },
+      });
+    } finally {
+      await server.stop();
+      stranger.close();
+    }
+  });
+
+  test.concurrent('a kept server outlives its starter and is found again by the same order', async () => {
+    const kept = vllmLab();
+    try {
+      const order = kept.order('kept', 18_180, {}, { keep: true, gpus: [2, 3] });
+      const { process: starter, families } = await kept.starter([order]);
+      const family = families.get('kept');
+      if (family === undefined) throw new Error('not started');
+      expect(family.guardians).toEqual([]);
+      // Its starter still uses it.
+      expect(await kept.processes.findKept(order)).toBeNull();
+      await starter.kill();
+      expect(await kept.processes.sweep()).toBe(0);
+      expect(await kept.processes.keptGpus()).toEqual([2, 3]);
+
+      const next = {
+        ...order,
+        name: 'next',
+        address: { host: '127.0.0.1', portStart: 19_000 },
+        gpus: [0, 1],
+      };
+      expect(await kept.processes.findKept({ ...next, args: [...order.args, '--seed', '1'] })).toBeNull();
+      expect(await kept.processes.findKept({ ...next, gpus: [0] })).toBeNull();
+      const found = await kept.processes.findKept(next);
+      expect(found).toMatchObject({ name: 'next', pid: family.api, gpus: [2, 3] });
+      expect(await kept.processes.findKept(next)).toBeNull();
+      found?.release();
+      const again = await kept.processes.findKept(next);
+      if (again === null) throw new Error('not found again');
+      await healthy(again);
+      expect(again.lastLines().join('\n')).toMatch(/Application startup complete/);
+      expect(await again.stop()).toMatchObject({ code: null, reason: 'was stopped', left: [] });
+      await goneMs([family.api, family.engine], 100);
+      expect(recordsLeft(kept.stateDir)).toEqual([]);
+      expect(await kept.processes.keptGpus()).toEqual([]);
+    } finally {
+      kept.end();
+    }
+  });
+
+  test.concurrent('what a kept server leaves when it dies alone is swept', async () => {
+    const kept = vllmLab();
+    try {
+      const order = kept.order('kept', 18_190, careless, { keep: true });
+      const { process: starter, families } = await kept.starter([order]);
+      const family = families.get('kept');
+      if (family === undefined) throw new Error('not started');
+      await starter.kill();
+      kill([family.api]);
+      await goneMs([family.api], 1_000);
+      expect(kept.living()).toEqual([family.engine]);
+      expect(await kept.processes.findKept(order)).toBeNull();
+      expect(await kept.processes.sweep()).toBe(1);
+      expect(kept.living()).toEqual([]);
+    } finally {
+      kept.end();
+    }
+  });
+
+  test('a program that is missing is named, with the line that installs it; nothing is left behind', async () => {
+    const { processes, folder } = lab;
+    const order = lab.order('missing', 18_195, {}, { program: 'vllm-that-nobody-has' });
+    await expect(processes.start(order)).rejects.toMatchObject({ code: 'endpoint' });
+    await expect(processes.require('vllm-that-nobody-has')).rejects.toThrow(
+      /vllm-that-nobody-has is not on the PATH.*pip install vllm.*llm\.vllm\.command/s,
+    );
+    await expect(processes.require(join(folder, 'vllm'))).rejects.toThrow(/cannot be executed/);
+    await processes.require('node');
+    expect(existsSync(order.logPath)).toBe(false);
+  });
+
+  test('keys reach a server by its environment and stand in no argument', async () => {
+    const key = 'k-8d1f0c2b7a';
+    const stateDir = join(lab.folder, 'keyed');
+    const processes = vllmProcesses({
+      stateDir,
+      logger: silentLogger,
+      environment: { ...process.env, VLLM_API_KEY: key },
+      secrets: () => [key],
+    });
+    const server = await processes.start(lab.order('keyed', 18_198, {}, { gpus: [1, 3] }));
+    try {
+      await healthy(server);
+      const baseUrl = `http://127.0.0.1:${server.port}/v1`;
+      expect((await probeServer(baseUrl, null, 5_000)).models).toBeNull();
+      expect((await probeServer(baseUrl, key, 5_000)).models).toEqual(['served']);
+      const start = readFileSync(join(lab.folder, 'keyed', 'starts.jsonl'), 'utf8');
+      expect(JSON.parse(start)).toMatchObject({
+        gpus: '1,3',
+        args: [
+          'serve',
+          'model',
+          '--host',
+          '127.0.0.1',
+          '--port',
+          String(server.port),
+          '--served-model-name',
+          'served',
+          '--max-num-seqs',
+          '8',
+        ],
+      });
+      expect(start).not.toContain(key);
+      expect(
+        readFileSync(join(stateDir, 'vllm-servers', recordsLeft(stateDir)[0] ?? ''), 'utf8'),
+      ).not.toContain(key);
+    } finally {
+      await server.kill();
+    }
   });
 });
