@@ -1,4 +1,5 @@
 /** No process of a vLLM server outlives what it is for, whoever is killed; its output and its end are told (P1 to P4). */
+import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -8,6 +9,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { silentLogger } from '../../src/kernel/logger.ts';
 import { vllmProcesses } from '../../src/llm/vllm/server-processes.ts';
 import { probeServer } from '../../src/llm/vllm/server-probe.ts';
+import { ServerRecords } from '../../src/llm/vllm/server-records.ts';
 import type { ServerProcess } from '../../src/ports/server-process.ts';
 import { waitFor } from '../support/processes.ts';
 import { familyOf, goneMs, vllmLab } from '../support/vllm-lab.ts';
@@ -113,9 +115,20 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
       // Whoever could end them is dead, so they must still be there; else this test shows nothing.
       expect(swept.living().toSorted()).toEqual([family.api, family.engine].toSorted());
 
+      // The number of its program was given to a stranger meanwhile, as far as another record says.
+      const stranger = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { detached: true });
+      await once(stranger, 'spawn');
+      const records = new ServerRecords(swept.stateDir);
+      const [record] = records.ofThisHost();
+      if (record === undefined) throw new Error('no record');
+      const program = { pid: stranger.pid ?? 0, startKey: '1' };
+      records.write({ ...record, mark: 'f'.repeat(32), program });
+
       expect(await swept.processes.sweep()).toBe(1);
       expect(await goneMs([family.api, family.engine], 100)).toBeLessThan(100);
       expect(recordsLeft(swept.stateDir)).toEqual([]);
+      expect(stranger.exitCode ?? stranger.signalCode).toBeNull();
+      stranger.kill('SIGKILL');
     } finally {
       swept.end();
     }

@@ -126,7 +126,8 @@ export class LineTail {
 
   add(piece: Buffer): void {
     // A progress bar writes itself anew after a carriage return; only its last state is a line.
-    const parts = (this.#open + this.#decoder.write(piece)).split(/(\r\n|\n|\r)/);
+    // One at the very end may be the first half of a line end.
+    const parts = (this.#open + this.#decoder.write(piece)).split(/(\r\n|\n|\r(?!$))/);
     this.#open = (parts.pop() ?? '').slice(0, LINE_CHARS_MAX);
     for (let at = 0; at + 1 < parts.length; at += 2) this.#end(parts[at] ?? '', parts[at + 1] !== '\r');
     this.#look(this.#open);
