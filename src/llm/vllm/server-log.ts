@@ -18,6 +18,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
+import { stripVTControlCharacters } from 'node:util';
 import type { StartPhase } from '../../ports/server-process.ts';
 
 const READ_EVERY_MS = 100;
@@ -154,9 +155,7 @@ export class LineTail {
 
 /** Colours and other control characters have no place in an error message. */
 function cleanLine(text: string): string {
-  return text
-    .slice(0, LINE_CHARS_MAX)
-    .replace(/\u001b\[[0-9;?]*[A-Za-z]/g, '')
+  return stripVTControlCharacters(text.slice(0, LINE_CHARS_MAX))
     .replace(/\p{Cc}/gu, ' ')
     .trimEnd();
 }
