@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 /** `unit`, `contract` and `simulation` are the quick loop; `store`, `cli` and `faults` start real servers and processes. */
@@ -11,8 +12,12 @@ const project = (name: string, extra: Record<string, unknown> = {}) => ({
   },
 });
 
+/** Many tests wait for servers: on two cores, two files at a time take little more than half the time of one. */
+const WORKERS = Math.max(2, availableParallelism() - 1);
+
 export default defineConfig({
   test: {
+    maxWorkers: WORKERS,
     projects: [
       project('unit', { pool: 'threads' }),
       project('contract', { hookTimeout: 60_000 }),
