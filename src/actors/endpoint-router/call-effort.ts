@@ -10,8 +10,10 @@ export interface Moment {
 /** What one call has been through. */
 export interface Effort {
   readonly started: Moment;
-  /** Attempts that count against `max_retries`: all that may succeed later but rate limits. */
+  /** Attempts that failed and may succeed later, but rate limits. */
   failures: number;
+  /** Of these, those that do not count against `max_retries`: their server may have gone with them. */
+  forgiven: number;
   rateLimits: number;
   retries: number;
   firstFailure: Moment | null;
@@ -27,6 +29,7 @@ const BACKOFF_MAX_MS = 30_000;
 export const startEffort = (started: Moment): Effort => ({
   started,
   failures: 0,
+  forgiven: 0,
   rateLimits: 0,
   retries: 0,
   firstFailure: null,

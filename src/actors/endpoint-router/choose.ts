@@ -38,15 +38,25 @@ export function choose(
     else free.push(endpoint);
   }
   if (free.length < 2) return free[0] ?? avoided;
-  if (strategy === 'prefix_affinity') return nearest(free, wish);
-  return first(free, strategy === 'round_robin' ? lessShare : lessPressure);
+  if (strategy === 'prefix_affinity') return nearest(free, wish, nowMs);
+  if (strategy === 'round_robin') return smallest(free, ({ share }) => share);
+  return smallest(free, (endpoint) => endpoint.pressure(nowMs));
 }
 
-type Before = (a: RunEndpoint, b: RunEndpoint) => boolean;
-
-function first(endpoints: readonly RunEndpoint[], before: Before): RunEndpoint | null {
+/** Ties go to the one that was granted longest ago. */
+function smallest(
+  endpoints: readonly RunEndpoint[],
+  of: (endpoint: RunEndpoint) => number,
+): RunEndpoint | null {
   let best: RunEndpoint | null = null;
-  for (const endpoint of endpoints) if (best === null || before(endpoint, best)) best = endpoint;
+  let bestValue = Number.POSITIVE_INFINITY;
+  for (const endpoint of endpoints) {
+    const value = of(endpoint);
+    if (value > bestValue) continue;
+    if (best !== null && value === bestValue && endpoint.state.lastGrant >= best.state.lastGrant) continue;
+    best = endpoint;
+    bestValue = value;
+  }
   return best;
 }
 
@@ -56,12 +66,16 @@ function first(endpoints: readonly RunEndpoint[], before: Before): RunEndpoint |
  * that waits there: requests, times how long answers to the role take compared with the fastest, so that a
  * slow replica does not hold on to its conversations.
  */
-function nearest(free: readonly RunEndpoint[], { role, conversation, previous }: Wish): RunEndpoint | null {
+function nearest(
+  free: readonly RunEndpoint[],
+  { role, conversation, previous }: Wish,
+  nowMs: number,
+): RunEndpoint | null {
   const fastestMs = fastest(free, role);
   const slowness = ({ state }: RunEndpoint): number =>
     Math.max(fastestMs, state.answerMs(role) ?? fastestMs) / fastestMs;
-  const load = (endpoint: RunEndpoint): number => endpoint.pressure * slowness(endpoint);
-  const least = first(free, (a, b) => isLess(load(a), load(b), a, b));
+  const load = (endpoint: RunEndpoint): number => endpoint.pressure(nowMs) * slowness(endpoint);
+  const least = smallest(free, load);
   const home = free.find(({ spec }) => spec.name === previous) ?? homeOf(free, conversation);
   if (least === null || home === null) return least;
   const slack = Math.min(LOAD_SLACK_MAX, LOAD_SLACK_SHARE * home.state.limit) / home.spec.weight;
@@ -90,10 +104,3 @@ function fastest(free: readonly RunEndpoint[], role: Role): number {
   }
   return Math.max(1, ms ?? 1);
 }
-
-const lessPressure: Before = (a, b) => isLess(a.pressure, b.pressure, a, b);
-const lessShare: Before = (a, b) => isLess(a.share, b.share, a, b);
-
-/** Ties go to the one that was granted longest ago. */
-const isLess = (ofA: number, ofB: number, a: RunEndpoint, b: RunEndpoint): boolean =>
-  ofA < ofB || (ofA === ofB && a.state.lastGrant < b.state.lastGrant);

@@ -33,8 +33,9 @@ const FAILURES_UNTRUSTED = 2;
 const FAILURES_TRUSTED = 5;
 const OPEN_MIN_MS = 1_000;
 const OPEN_MAX_MS = 30_000;
-/** What is left of an earlier failure after each success: one in two failing weighs like ten in a row. */
+/** What is left of the failures lately after each success, and the time after which half of them is left. */
 const BLAME_KEPT = 0.9;
+const BLAME_HALF_MS = 10_000;
 const BLAME_MIN = 0.05;
 
 /** How an endpoint begins. */
@@ -59,7 +60,7 @@ export interface Start {
  * 4. No progress counts as failing: while requests are out and nothing has come back for far longer than its
  *    slowest answer took, nothing more is granted, and the first time-out opens the circuit. An answer takes it
  *    back as it was: it was slow, not sick.
- * 5. Failures make its pressure worse, and are forgiven step by step, so that failing fast attracts nothing.
+ * 5. Failures make its pressure worse, and are forgiven with time and answers: failing fast attracts nothing.
  */
 export class EndpointState {
   readonly identity: string;
@@ -71,8 +72,9 @@ export class EndpointState {
   #proving: boolean;
   #successes = 0;
   #failures = 0;
-  /** Failures lately; each success forgives some. */
+  /** Failures lately, as of `#blamedAtMs`. */
   #blame = 0;
+  #blamedAtMs = 0;
   readonly #pace = new EndpointPace();
   readonly #asksFirst: boolean;
   #openings = 0;
@@ -101,9 +103,9 @@ export class EndpointState {
     this.#limit = isFree ? maxInFlight : Math.min(this.#limit, maxInFlight);
   }
 
-  /** Requests with one more; failures make it worse, so that failing fast attracts nothing. */
-  get pressure(): number {
-    return (this.inFlight + 1) * (1 + this.#blame);
+  /** Requests with one more. Who fails fast has few: failures count so much that this attracts nothing. */
+  pressure(nowMs: number): number {
+    return (this.inFlight + 1) * (1 + this.#blameAt(nowMs)) ** 2;
   }
 
   /** Requests that it may have in flight at present. */
@@ -164,7 +166,7 @@ export class EndpointState {
     const probe = this.#health.type === 'probing' && this.#health.grant === grant;
     switch (outcome.type) {
       case 'answered':
-        return this.#succeeded(inFlightBefore);
+        return this.#succeeded(inFlightBefore, nowMs);
       case 'rate_limited':
         this.#pause(outcome.retryAfterMs, nowMs);
         return this.#cut(grant, newestGrant, inFlightBefore);
@@ -202,10 +204,10 @@ export class EndpointState {
     };
   }
 
-  #succeeded(inFlightBefore: number): void {
+  #succeeded(inFlightBefore: number, nowMs: number): void {
     this.#answered += 1;
     this.#failures = 0;
-    this.#blame = this.#blame < BLAME_MIN ? 0 : this.#blame * BLAME_KEPT;
+    this.#blameIs(BLAME_KEPT * this.#blameAt(nowMs), nowMs);
     if (this.#health.type !== 'closed') return this.#readmit();
     this.#successes += 1;
     const max = this.#maxInFlight;
@@ -221,23 +223,33 @@ export class EndpointState {
   #failedOnce(isEnough: boolean, nowMs: number): void {
     this.#failed += 1;
     this.#failures += 1;
-    this.#blame += 1;
+    if (this.#health.type === 'closed') this.#blameIs(1 + this.#blameAt(nowMs), nowMs);
     if (this.#proving) this.#limit = Math.max(1, this.#limit / 2);
     const trusted = Math.max(FAILURES_TRUSTED, Math.ceil(this.#limit / 4));
     const allowed = this.#proving && this.#successes < TRUST ? FAILURES_UNTRUSTED : trusted;
     if (isEnough || (this.#health.type === 'closed' && this.#failures >= allowed)) this.#open(nowMs);
   }
 
+  #blameAt(nowMs: number): number {
+    return this.#blame === 0 ? 0 : this.#blame * 2 ** ((this.#blamedAtMs - nowMs) / BLAME_HALF_MS);
+  }
+
+  #blameIs(blame: number, nowMs: number): void {
+    this.#blame = blame < BLAME_MIN ? 0 : blame;
+    this.#blamedAtMs = nowMs;
+  }
+
   #open(nowMs: number): void {
     const pauseMs = Math.min(OPEN_MAX_MS, OPEN_MIN_MS * 2 ** Math.min(this.#openings, 20));
     this.#openings += 1;
+    // From here on the circuit says when it is asked: it must not look too bad to be probed.
+    this.#blame = 0;
     this.#health = { type: 'open', untilMs: nowMs + pauseMs };
   }
 
   #readmit(): void {
     this.#health = { type: 'closed' };
     this.#failures = 0;
-    this.#blame = 0;
     this.#successes = 0;
     this.#proving = true;
     this.#limit = 1;

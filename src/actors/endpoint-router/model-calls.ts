@@ -3,6 +3,7 @@ import { type Clock, delay } from '../../kernel/clock.ts';
 import { DlgforgeError, unreachable } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { AttemptOutcome, ModelPort } from '../../ports/model.ts';
+import { mayBeLostWithServer } from '../vllm/endpoint-name.ts';
 import { CallCounters, type CallStats } from './call-stats.ts';
 import {
   backoffMs,
@@ -221,8 +222,9 @@ class Calls implements ModelCalls {
     else {
       effort.failures += 1;
       effort.firstFailure ??= this.#moment();
+      if (mayBeLostWithServer(endpoint, outcome.cause)) effort.forgiven += 1;
       const limit = port.maxRetries(role);
-      if (limit !== null && effort.failures > limit)
+      if (limit !== null && effort.failures - effort.forgiven > limit)
         return this.#refuse(`gave up after ${effort.failures} attempts: ${effort.lastReason}`);
     }
     const givenUp = this.#outOfPatience(role, effort);

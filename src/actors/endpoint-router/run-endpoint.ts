@@ -38,8 +38,8 @@ export class RunEndpoint {
     this.hash = hashOf(spec.name);
   }
 
-  get pressure(): number {
-    return this.state.pressure / this.spec.weight;
+  pressure(nowMs: number): number {
+    return this.state.pressure(nowMs) / this.spec.weight;
   }
 
   /** Whether a role can hope for it, in time. */
