@@ -5,6 +5,7 @@
 import type { RunId } from '../../kernel/ids.ts';
 import type { RunEndpoint } from '../../ports/store.ts';
 import type { HostReport, ReplicaReport } from './host-messages.ts';
+import { endpointName } from './endpoint-name.ts';
 import { type Place, place } from './placement.ts';
 
 export interface WantedReplicas {
@@ -121,8 +122,6 @@ const ORDER: readonly ReplicaReport['state'][] = ['serving', 'starting', 'restar
 /** Two nodes have the same replica: one of them was out of sight for a while. */
 const isBetter = (a: Found, b: Found): boolean =>
   ORDER.indexOf(a.state) - ORDER.indexOf(b.state) < 0 || (a.state === b.state && a.node < b.node);
-
-export const endpointName = (index: number): string => `managed-vllm-${index}`;
 
 export type EndpointShape = Pick<RunEndpoint, 'model' | 'maxInFlight' | 'roles'>;
 
