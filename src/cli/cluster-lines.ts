@@ -54,7 +54,7 @@ export function nodeLines(nodes: readonly NodeStatus[]): string[] {
         node.leads.join(', '),
       ]),
     ),
-    ...nodes.flatMap((node) => lackLines(node)),
+    ...nodes.flatMap((node) => [...lackLines(node), ...endpointKeyLines(node)]),
   ];
 }
 
@@ -65,6 +65,14 @@ function lackLines({ workers }: NodeStatus): string[] {
     return Array.isArray(lacks) && lacks.length > 0
       ? [`${node} takes no conversations: it lacks ${lacks.join(', ')}`]
       : [];
+  });
+}
+
+/** The same for the key of a single endpoint: it works on with the others. */
+function endpointKeyLines({ workers }: NodeStatus): string[] {
+  return workers.flatMap(({ node, status }) => {
+    const lacks = status['lacksForEndpoints'];
+    return Array.isArray(lacks) ? lacks.map((text) => `${node}: ${String(text)}`) : [];
   });
 }
 

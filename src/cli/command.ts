@@ -9,6 +9,11 @@ export const positive = (text: string): number => {
     throw new InvalidArgumentError('must be a whole number above 0.');
   return value;
 };
+export const above0 = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('must be a number above 0.');
+  return value;
+};
 export const count = (text: string): number => {
   const value = Number(text);
   if (text.trim() === '' || !Number.isInteger(value) || value < 0)

@@ -5,6 +5,7 @@ import { addClusterCommands, located } from './cluster-program.ts';
 import { collect, command, json, port, positive, verbose } from './command.ts';
 import { addDatasetCommands } from './datasets-program.ts';
 import { EXIT } from './exit-codes.ts';
+import { addEndpointsCommands } from './endpoints-program.ts';
 import { addActorsCommands, addAttachCommand, addRunsCommands } from './runs-program.ts';
 import { watchStreams } from './terminal.ts';
 
@@ -83,6 +84,7 @@ export function createProgram(): Command {
     .addOption(verbose())
     .action(command('config show', async () => (await import('./commands/config-show.ts')).configShow));
 
+  addEndpointsCommands(program);
   addRunsCommands(program);
   addAttachCommand(program);
 
