@@ -12,6 +12,7 @@ import type { ServerExit, ServerProcess, StartPhase } from '../../ports/server-p
 import { EngineWatch } from './engine-watch.ts';
 import type { Guardians } from './guardians.ts';
 import type { PortClaim } from './port-claim.ts';
+import { isSameProcess } from './process-table.ts';
 import { killTree, sendSignal, type ServerTree } from './process-tree.ts';
 import type { ServerLog } from './server-log.ts';
 import type { ServerRecord, ServerRecords } from './server-records.ts';
@@ -135,8 +136,10 @@ export class RunningServer implements ServerProcess {
 
   /** SIGTERM to the program; false when it may not be signalled, which is said. */
   #ask(): boolean {
+    const { pid, startKey } = this.#parts.record.program;
     try {
-      sendSignal(this.pid, 'SIGTERM');
+      // One that has just ended gets no signal: its number may be another's.
+      if (isSameProcess(pid, startKey)) sendSignal(pid, 'SIGTERM');
       return true;
     } catch (error) {
       this.#say(`cannot be asked to stop (${messageOf(error)}) and is killed`);

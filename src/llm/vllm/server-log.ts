@@ -89,6 +89,14 @@ export class ServerLog {
 
   #read(): void {
     if (this.#isClosed) return;
+    try {
+      this.#readOn();
+    } catch {
+      // The disk is away or full. The server goes on, and so does whoever watches it; these lines are missed.
+    }
+  }
+
+  #readOn(): void {
     const { size } = fstatSync(this.#descriptor);
     // Cut by another reader, or far ahead of us: the newest lines are what counts.
     if (size < this.#offset) this.#offset = 0;
@@ -110,11 +118,11 @@ export class ServerLog {
       if (existsSync(`${path}.${n}`)) renameSync(`${path}.${n}`, `${path}.${n + 1}`);
     try {
       copyFileSync(path, `${path}.1`);
-    } catch {
-      // A full disk, mostly. What the log holds is given up then: it must not grow, and nobody can keep it.
+    } finally {
+      // Also when it could not be copied: a log that nobody can keep must not grow.
+      ftruncateSync(this.#descriptor, 0);
+      this.#offset = 0;
     }
-    ftruncateSync(this.#descriptor, 0);
-    this.#offset = 0;
   }
 }
 

@@ -262,6 +262,6 @@ function watchedProgram(
     if (isSameProcess(pid, startKey)) return;
     clearInterval(timer);
     done({ code: null, signal: null });
-  }, LOOK_AT_FOUND_EVERY_MS);
+  }, LOOK_AT_FOUND_EVERY_MS).unref();
   return { programExit: promise, stopWatching: () => clearInterval(timer) };
 }
