@@ -2,18 +2,16 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { addClusterCommands, located } from './cluster-program.ts';
-import { collect, command, json, port, positive, verbose } from './command.ts';
+import { collect, command, json, logFormat, port, positive, verbose } from './command.ts';
+import { addConversationCommands } from './conversations-program.ts';
 import { addDatasetCommands } from './datasets-program.ts';
-import { EXIT } from './exit-codes.ts';
 import { addEndpointsCommands } from './endpoints-program.ts';
+import { EXIT } from './exit-codes.ts';
 import { addActorsCommands, addAttachCommand, addRunsCommands } from './runs-program.ts';
 import { watchStreams } from './terminal.ts';
 
 const packageFile = new URL('../../package.json', import.meta.url);
 const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { readonly version: string };
-
-const logFormat = (): Option =>
-  new Option('--log-format <format>', 'form of the log files').choices(['text', 'json']).default('text');
 
 export function createProgram(): Command {
   const program = new Command('dlgforge')
@@ -84,9 +82,9 @@ export function createProgram(): Command {
     .addOption(verbose())
     .action(command('config show', async () => (await import('./commands/config-show.ts')).configShow));
 
-  addEndpointsCommands(program);
   addRunsCommands(program);
   addAttachCommand(program);
+  addEndpointsCommands(program);
 
   located(program.command('export'))
     .description('make the output files anew from the store, or those of a run of a cluster anywhere')
@@ -109,6 +107,7 @@ export function createProgram(): Command {
     .addOption(verbose())
     .action(command('rehearse', async () => (await import('./commands/rehearse.ts')).rehearse));
 
+  addConversationCommands(program);
   addDatasetCommands(program);
   addClusterCommands(program);
   addActorsCommands(program);

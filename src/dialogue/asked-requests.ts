@@ -126,6 +126,23 @@ export function askedRequests(
   return { requests, offered, state };
 }
 
+/** What was asked for a verdict later, outside of the conversation. @param turn null for the whole conversation. */
+export function askedVerdicts(
+  turn: number | null,
+  events: readonly ConversationEvent[],
+  reasons: readonly string[],
+): AskedRequest[] {
+  const requests: Draft[] = [];
+  let sent: StoredRequest | null = null;
+  events.forEach((event, position) => {
+    if (event.type === 'RequestSent') sent = event.request;
+    if (event.type !== 'ModelAnswered' || sent === null) return;
+    const request = requestOf(sent, () => undefined, reasons);
+    requests.push({ ...answeredBy(event, position + 1), turn, attempt: null, request });
+  });
+  return requests;
+}
+
 /** The turn and attempt that are open. */
 function placeOf({ stage }: ConversationState): Pick<AskedRequest, 'turn' | 'attempt'> {
   if (!('attempts' in stage)) return { turn: null, attempt: null };

@@ -23,7 +23,7 @@ export interface LedgerEntry {
 
 export function payloadOf(
   state: ConversationState,
-  settings: DialogueSettings,
+  settings: Pick<DialogueSettings, 'languages' | 'question' | 'judge'>,
   inputs: InputsBase,
 ): ConversationPayload {
   const { plan } = state;

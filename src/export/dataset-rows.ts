@@ -79,7 +79,8 @@ export async function rowsOf(
   };
 }
 
-async function recordSource(
+/** A conversation with the verdicts that rows are to show. */
+export async function recordSource(
   conversation: CommittedConversation,
   { verdicts, journalAnswers }: Pick<JudgedRowSettings, 'verdicts' | 'journalAnswers'>,
 ): Promise<RecordSource> {

@@ -182,8 +182,10 @@ function withUniqueNames(endpoints: readonly EndpointConfig[]): EndpointConfig[]
   });
 }
 
-function roleSettings(agents: Readonly<Record<Role, AgentEntry>>): Record<Role, RoleSettings> {
-  const of = (agent: AgentEntry): RoleSettings => ({
+type Sampling = Omit<AgentEntry, 'base_url' | 'routing'>;
+
+export function roleSettings(agents: Readonly<Record<Role, Sampling>>): Record<Role, RoleSettings> {
+  const of = (agent: Sampling): RoleSettings => ({
     provider: agent.provider.trim(),
     model: agent.model.trim(),
     temperature: agent.temperature,
