@@ -179,9 +179,11 @@ test.concurrent('a hung engine behind a healthy API is killed and started again,
   console.info('hung engine:', /it has made no token.*?waiting/.exec(made.runLog())?.[0]);
 });
 
-test.concurrent('two replicas of which one flaps: it is given up, the run goes on with the other, and the counts are exact', async () => {
+test.concurrent('two replicas of which one flaps: it is given up, the run goes on with the other, and the counts are exact', async ({
+  onTestFinished,
+}) => {
   const flapping = { ...SLOW, die_after_requests: 3, die_status: 5 };
-  const made = await scene({
+  const made = await scene(onTestFinished, {
     behaviour: { ports: { '*': SLOW } },
     run: { total_samples: 12 },
     vllm: { replicas: 2, max_restarts: 1 },
@@ -198,9 +200,11 @@ test.concurrent('two replicas of which one flaps: it is given up, the run goes o
   console.info('one flaps:', flaps, 'starts of it,', made.starts().length - flaps, 'of the other');
 });
 
-test.concurrent('when none is left the run ends, resumable, with the reason and the last lines; the next goes on', async () => {
+test.concurrent('when none is left the run ends, resumable, with the reason and the last lines; the next goes on', async ({
+  onTestFinished,
+}) => {
   const dies = { ...SLOW, die_after_requests: 6, die_status: 9 };
-  const made = await scene({ behaviour: dies, vllm: { max_restarts: 0 } });
+  const made = await scene(onTestFinished, { behaviour: dies, vllm: { max_restarts: 0 } });
   const { code, stderr } = await made.run();
   expect(code).not.toBe(0);
   expect(stderr).toContain('No vLLM server is left');
@@ -227,7 +231,7 @@ test.concurrent('Ctrl-C stops the servers; a run that is killed leaves none eith
   running.child.kill('SIGINT');
   expect((await running.finished).code).toBe(130);
   await expectNothingLeft(made);
-  const killed = made.start(['--resume', 'managed']);
+  const killed = made.start();
   await waitFor(
     () => (made.starts().length > 1 ? true : undefined),
     20_000,
