@@ -25,11 +25,25 @@ export interface RunObserver {
   started(run: RunStart): void;
 }
 
+/** What the counts of a progress display are called. */
+export interface ProgressWords {
+  /** Conversations that are done. */
+  readonly done: string;
+  /** What came to nothing. */
+  readonly lost: string;
+  /** What is counted by the second. */
+  readonly rate: string;
+}
+
 export interface RunStart {
   readonly runId: RunId;
   readonly resumed: boolean;
   readonly languages: readonly string[];
   readonly outputDir: string;
+  /** What is said of the start. @default that a run starts or goes on */
+  readonly title?: string;
+  /** @default those of a run */
+  readonly words?: ProgressWords;
   view(): Promise<RunView>;
   readonly calls: { stats(): Promise<CallFigures> };
 }

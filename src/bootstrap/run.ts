@@ -17,7 +17,7 @@ import { type RunEndpoints, watchRunEndpoints } from './run-endpoints.ts';
 import { type DetachedRun, reportRun, type RunReport } from './run-report.ts';
 import { runSettings } from './run-settings.ts';
 
-export type { RunObserver, RunOptions, RunStart, RunView } from './run-options.ts';
+export type { ProgressWords, RunObserver, RunOptions, RunStart, RunView } from './run-options.ts';
 
 /** Where the configuration says: in this process, or on a cluster. @throws DlgforgeError as the two do. */
 export async function runProject(project: Project, options: RunOptions): Promise<RunReport | DetachedRun> {

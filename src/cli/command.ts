@@ -26,6 +26,11 @@ export const port = (text: string): number => {
     throw new InvalidArgumentError('must be a port, 0 to 65535.');
   return value;
 };
+export const number = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('must be a number.');
+  return value;
+};
 export const collect = (value: string, earlier: readonly string[]): string[] => [...earlier, value];
 
 export type Action<A extends unknown[]> = (...args: A) => Promise<number>;
@@ -49,3 +54,5 @@ export function command<A extends unknown[]>(
 export const verbose = (): Option =>
   new Option('--verbose', 'show debug messages, and the chain of causes of a failure');
 export const json = (what: string): Option => new Option('--json', what);
+export const logFormat = (): Option =>
+  new Option('--log-format <format>', 'form of the log files').choices(['text', 'json']).default('text');

@@ -1,9 +1,43 @@
 /** Commands on conversations that exist, and on what they start from. */
-import { type Command } from 'commander';
-import { command, json, verbose } from './command.ts';
+import { type Command, Option } from 'commander';
+import { collect, command, json, logFormat, positive, verbose } from './command.ts';
 
 export function addDatasetCommands(program: Command): void {
+  addJudge(program);
   addSeedsMigrate(program);
+}
+
+function addJudge(program: Command): void {
+  program
+    .command('judge')
+    .description('judge conversations that exist, those of 0.1.0 too; the same command again goes on')
+    .argument('<config>', 'path of the configuration file')
+    .addOption(
+      new Option(
+        '--granularity <what>',
+        'a verdict per turn or per conversation (judge.granularity)',
+      ).choices(['turn', 'conversation']),
+    )
+    .addOption(
+      new Option(
+        '--only-missing',
+        'judge what has no verdict of this granularity, model and prompt (default)',
+      ).conflicts('rejudge'),
+    )
+    .option('--rejudge', 'judge again what has such a verdict, too', false)
+    .option('--model <model>', 'the judge (llm.agents.judge.model)')
+    .option('--limit <n>', 'judge so many conversations at most', positive)
+    .option('--language <list>', 'only these languages, comma-separated; may be repeated', collect, [])
+    .option(
+      '--output-dir <dir>',
+      'folder of the dataset (saving.output_dir), relative to the working directory',
+    )
+    .option('--set <key=value>', 'any key of the configuration; may be repeated', collect, [])
+    .option('--quiet', 'no progress, only warnings and the summary', false)
+    .addOption(json('print a machine-readable summary on stdout'))
+    .addOption(logFormat())
+    .addOption(verbose())
+    .action(command('judge', async () => (await import('./commands/judge.ts')).judge));
 }
 
 function addSeedsMigrate(program: Command): void {

@@ -1,5 +1,5 @@
 /** What a run's progress looks like: from samples to rates, from rates to lines. Pure. */
-import type { RunView } from '../bootstrap/run.ts';
+import type { ProgressWords, RunView } from '../bootstrap/run.ts';
 import { count, decimal, duration } from './format.ts';
 
 /** What was known at one moment. */
@@ -10,6 +10,8 @@ export interface Sample {
   /** Completion tokens of this process so far. */
   readonly tokens: number;
 }
+
+const RUN_WORDS: ProgressWords = { done: 'accepted', lost: 'dropped', rate: 'turns' };
 
 /** Turns and tokens per second are averages over about this long. */
 const RATE_WINDOW_MS = 20_000;
@@ -67,19 +69,24 @@ const acceptedOf = ({ view }: Sample): number =>
   view.languages.reduce((sum, { committed }) => sum + committed, 0);
 
 /** A bar per language and a line of rates, none longer than the terminal is wide. */
-export function barLines(names: readonly string[], samples: Samples, columns: number): string[] {
+export function barLines(
+  names: readonly string[],
+  samples: Samples,
+  columns: number,
+  words = RUN_WORDS,
+): string[] {
   const last = samples.at(-1);
   if (last === undefined) return [];
   const nameWidth = Math.min(NAME_WIDTH_MAX, Math.max(0, ...names.map((name) => name.length)));
   const rows = last.view.languages.map((language) => ({
     language,
     name: (names[language.languageIndex] ?? '').slice(0, nameWidth).padEnd(nameWidth),
-    counts: countsText(language),
+    counts: countsText(language, words),
   }));
   const countsWidth = Math.max(0, ...rows.map(({ counts }) => counts.length));
   const barWidth = Math.max(BAR_WIDTH_MIN, Math.min(BAR_WIDTH_MAX, columns - nameWidth - countsWidth - 4));
   const bars = rows.map(({ name, language, counts }) => `${name} ${bar(language, barWidth)}  ${counts}`);
-  return [...bars, rateText(samples)].map((line) => line.slice(0, Math.max(1, columns - 1)));
+  return [...bars, rateText(samples, words)].map((line) => line.slice(0, Math.max(1, columns - 1)));
 }
 
 type LanguageView = RunView['languages'][number];
@@ -89,23 +96,28 @@ function bar({ target, committed }: LanguageView, width: number): string {
   return '█'.repeat(filled) + '░'.repeat(width - filled);
 }
 
-function countsText({ committed, target, dropped, open, ended }: LanguageView): string {
+function countsText(
+  { committed, target, dropped, open, ended }: LanguageView,
+  { done, lost }: ProgressWords,
+): string {
   const end = ended === 'failed' ? ', stopped' : '';
-  return `${count(committed)}/${count(target)} accepted, ${count(dropped)} dropped, ${count(open)} open${end}`;
+  return `${count(committed)}/${count(target)} ${done}, ${count(dropped)} ${lost}, ${count(open)} open${end}`;
 }
 
-function rateText(samples: Samples): string {
+function rateText(samples: Samples, { rate }: ProgressWords): string {
   const rates = ratesOf(samples);
   const remaining = remainingMs(samples);
   const turns = rates === null ? '–' : decimal(rates.turnsPerSecond);
   const tokens = rates === null ? '–' : count(rates.tokensPerSecond);
   const inFlight = samples.at(-1)?.inFlight ?? 0;
-  return `${inFlight} in flight, ${turns} turns/s, ${tokens} tokens/s, ETA ${remaining === null ? '–' : duration(remaining)}`;
+  return `${inFlight} in flight, ${turns} ${rate}/s, ${tokens} tokens/s, ETA ${remaining === null ? '–' : duration(remaining)}`;
 }
 
 /** The same in one line, for logs and pipes. */
-export function plainLine(names: readonly string[], samples: Samples): string {
+export function plainLine(names: readonly string[], samples: Samples, words = RUN_WORDS): string {
   const languages = samples.at(-1)?.view.languages ?? [];
-  const texts = languages.map((language) => `${names[language.languageIndex] ?? ''} ${countsText(language)}`);
-  return `[samples] ${[...texts, rateText(samples)].join(' | ')}`;
+  const texts = languages.map(
+    (language) => `${names[language.languageIndex] ?? ''} ${countsText(language, words)}`,
+  );
+  return `[samples] ${[...texts, rateText(samples, words)].join(' | ')}`;
 }

@@ -27,11 +27,13 @@ export function openProgress(stream: NodeJS.WriteStream, quiet: boolean): Progre
 class Watch {
   samples: Samples = [];
   names: readonly string[] = [];
+  words: RunStart['words'];
   #timer: NodeJS.Timeout | null = null;
   #looking = false;
 
   begin(run: RunStart, everyMs: number, seen: () => void): void {
     this.names = run.languages;
+    this.words = run.words;
     const look = async (show: boolean): Promise<void> => {
       if (this.#looking) return;
       this.#looking = true;
@@ -63,8 +65,8 @@ async function sampleOf(run: RunStart): Promise<Samples[number] | null> {
   }
 }
 
-const startText = ({ resumed, runId }: RunStart): string =>
-  `[run] ${resumed ? 'going on with' : 'starting'} run ${runId}`;
+const startText = ({ title, resumed, runId }: RunStart): string =>
+  title ?? `[run] ${resumed ? 'going on with' : 'starting'} run ${runId}`;
 
 class LiveProgress implements Progress {
   readonly #stream: NodeJS.WriteStream;
@@ -105,8 +107,8 @@ class LiveProgress implements Progress {
 
   #draw(): void {
     if (this.#closed) return;
-    const { names, samples } = this.#watch;
-    const lines = barLines(names, samples, this.#stream.columns ?? COLUMNS_OF_A_PIPE);
+    const { names, samples, words } = this.#watch;
+    const lines = barLines(names, samples, this.#stream.columns ?? COLUMNS_OF_A_PIPE, words);
     this.#update([...lines, ...(this.#status === null ? [] : [this.#status])].join('\n'));
   }
 }
@@ -130,7 +132,9 @@ class PlainProgress implements Progress {
   }
 
   started(run: RunStart): void {
-    this.#watch.begin(run, PLAIN_MS, () => this.#say(plainLine(this.#watch.names, this.#watch.samples)));
+    this.#watch.begin(run, PLAIN_MS, () =>
+      this.#say(plainLine(this.#watch.names, this.#watch.samples, this.#watch.words)),
+    );
     this.#say(startText(run));
   }
 

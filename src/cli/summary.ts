@@ -6,10 +6,7 @@ import { callLine, modelLines } from './call-lines.ts';
 import { count, decimal, duration, percent, table } from './format.ts';
 
 export function renderSummary(report: RunReport, configPath: string, workingDir: string): string {
-  const place = (path: string): string => {
-    const shown = relative(workingDir, path);
-    return shown === '' || shown.startsWith('..') ? path : shown;
-  };
+  const place = placeFrom(workingDir);
   return [
     '',
     `Run ${report.runId}: ${STATUS[report.status]} in ${duration(report.wallMs)}`,
@@ -20,13 +17,7 @@ export function renderSummary(report: RunReport, configPath: string, workingDir:
     ...section('Drops', dropLines(report)),
     ...section('Model calls', callLines(report)),
     ...section('Judge', judgeLines(report)),
-    ...section(
-      'Endpoints',
-      report.endpoints.map(
-        (endpoint) =>
-          `${endpoint.endpoint}: ${percent(endpoint.saturation)} saturated (on average ${decimal(endpoint.averageInFlight)} of ${endpoint.maxInFlight} requests in flight)`,
-      ),
-    ),
+    ...section('Endpoints', endpointLines(report)),
     ...section('Files', [`dataset  ${place(report.outputDir)}`, `logs     ${place(report.logsDir)}`]),
     ...section('Next', nextLines(report, configPath)),
     '',
@@ -42,7 +33,14 @@ const STATUS: Readonly<Record<RunReport['status'], string>> = {
 
 const indented = (line: string): string => `  ${line}`;
 
-function section(title: string, lines: readonly string[]): string[] {
+export const placeFrom =
+  (workingDir: string) =>
+  (path: string): string => {
+    const shown = relative(workingDir, path);
+    return shown === '' || shown.startsWith('..') ? path : shown;
+  };
+
+export function section(title: string, lines: readonly string[]): string[] {
   return lines.length === 0 ? [] : [title, ...lines.map(indented)];
 }
 
@@ -52,7 +50,18 @@ function dropLines({ languages }: RunReport): string[] {
   );
 }
 
-function callLines(report: RunReport): string[] {
+type CalledReport = Pick<
+  RunReport,
+  'calls' | 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'models' | 'retries'
+>;
+
+export const endpointLines = ({ endpoints }: Pick<RunReport, 'endpoints'>): string[] =>
+  endpoints.map(
+    (endpoint) =>
+      `${endpoint.endpoint}: ${percent(endpoint.saturation)} saturated (on average ${decimal(endpoint.averageInFlight)} of ${endpoint.maxInFlight} requests in flight)`,
+  );
+
+export function callLines(report: CalledReport): string[] {
   const retries = Object.entries(report.retries).filter(([, number]) => number > 0);
   const total = retries.reduce((sum, [, number]) => sum + number, 0);
   const causes = retries.map(([cause, number]) => `${cause} ${count(number)}`).join(', ');
@@ -63,7 +72,7 @@ function callLines(report: RunReport): string[] {
   ];
 }
 
-function judgeLines({ judge }: RunReport): string[] {
+export function judgeLines({ judge }: Pick<RunReport, 'judge'>): string[] {
   if (judge === null || judge.verdicts + judge.without === 0) return [];
   const highest = Math.max(1, ...judge.distribution);
   const bars = judge.distribution.flatMap((number, score) =>

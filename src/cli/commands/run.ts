@@ -4,6 +4,7 @@ import type { LogLevel } from '../../kernel/logger.ts';
 import { EXIT, exitCodeOfEnd } from '../exit-codes.ts';
 import { overridesOf, type RunFlags } from '../overrides.ts';
 import { openProgress, type Progress } from '../progress.ts';
+import { stopOnSignals } from '../stop-signals.ts';
 import { renderSummary } from '../summary.ts';
 import { print, say } from '../terminal.ts';
 
@@ -80,28 +81,3 @@ const ON_A_CLUSTER = {
     'Stopping the run on the cluster: calls in flight may finish. Ask again (Ctrl-C) to leave it alone with that.',
   second: 'Left. The run stops as soon as its calls in flight are kept; `dlgforge runs list` shows it.',
 };
-
-/** The first request stops admitting and lets calls in flight finish; the second ends the process at once. */
-function stopOnSignals(
-  progress: Progress,
-  said: typeof HERE,
-): { readonly signal: AbortSignal; dispose(): void } {
-  const controller = new AbortController();
-  const onSignal = (): void => {
-    if (controller.signal.aborted) {
-      progress.close();
-      say(said.second);
-      process.exit(EXIT.interrupted);
-    }
-    controller.abort();
-    progress.message(said.first);
-  };
-  const signals = ['SIGINT', 'SIGTERM'] as const;
-  for (const signal of signals) process.on(signal, onSignal);
-  return {
-    signal: controller.signal,
-    dispose: () => {
-      for (const signal of signals) process.off(signal, onSignal);
-    },
-  };
-}

@@ -1,0 +1,46 @@
+/** The summary of a judge's pass, for people. */
+import type { PassReport } from '../bootstrap/judge/judge.ts';
+import { count, duration } from './format.ts';
+import { callLines, endpointLines, judgeLines, placeFrom, section } from './summary.ts';
+
+export function renderJudgeSummary(report: PassReport, configPath: string, workingDir: string): string {
+  const place = placeFrom(workingDir);
+  const { granularity, model, promptVersion } = report.pass;
+  return [
+    '',
+    `Judging by ${granularity} (${model}, prompt ${promptVersion}): ${STATUS[report.status]} in ${duration(report.wallMs)}`,
+    ...countLines(report).map((line) => `  ${line}`),
+    ...section('Model calls', callLines(report)),
+    ...section('Verdicts', judgeLines(report)),
+    ...section('Endpoints', endpointLines(report)),
+    ...section('Files', [`dataset  ${place(report.outputDir)}`, `logs     ${place(report.logsDir)}`]),
+    ...section('Next', nextLines(report, configPath)),
+    '',
+  ].join('\n');
+}
+
+const STATUS: Readonly<Record<PassReport['status'], string>> = {
+  completed: 'completed',
+  interrupted: 'interrupted',
+  failed: 'stopped before its end',
+};
+
+function countLines({ conversations, asked, given, left, skipped, judge }: PassReport): string[] {
+  return [
+    `${count(conversations)} conversations; ${count(asked)} turns or conversations judged now, ${count(given)} with a verdict`,
+    ...(judge.without === 0
+      ? []
+      : [
+          `${count(judge.without)} without a verdict: they are in no average, and the same command asks again`,
+        ]),
+    ...(left === 0 ? [] : [`${count(left)} conversations left to judge`]),
+    ...(skipped === 0 ? [] : [`${count(skipped)} files skipped: they cannot be read (logs/judge.log)`]),
+  ];
+}
+
+function nextLines(report: PassReport, configPath: string): string[] {
+  const again = `Every verdict that was given is kept. Go on with: npx dlgforge judge ${configPath}`;
+  if (report.status === 'failed') return [report.trouble ?? '', again];
+  if (report.status === 'interrupted') return [again];
+  return [];
+}
