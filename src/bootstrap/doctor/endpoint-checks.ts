@@ -1,7 +1,7 @@
 /** Whether every endpoint answers, takes its key and serves the models that the roles ask for. Pays for nothing. */
 import type { Requirements } from '../../config/requirements.ts';
 import type { Role } from '../../dialogue/chat.ts';
-import type { CapabilityMemory, EndpointSpec, ModelPort } from '../../ports/model.ts';
+import type { CapabilityMemory, EndpointHealth, EndpointSpec, ModelPort } from '../../ports/model.ts';
 import { openBackend } from '../backend.ts';
 import type { Project } from '../project.ts';
 import { type Check, guarded, ok, problem, warning } from './check.ts';
@@ -24,7 +24,9 @@ export function endpointChecks(project: Project, requirements: Requirements): Pr
     });
     try {
       const { port } = backend;
-      return await Promise.all(port.endpoints.map((endpoint) => endpointCheck(port, endpoint, lacking)));
+      const asked = await Promise.all(port.endpoints.map((endpoint) => ask(port, endpoint, lacking)));
+      const served = new Set(asked.flatMap(rolesServed));
+      return asked.map((one) => endpointCheck(port, one, served));
     } finally {
       await backend.close();
     }
@@ -43,20 +45,40 @@ function rolesThatLack({ roles, problems }: Requirements): ReadonlySet<Role> {
   );
 }
 
-async function endpointCheck(
+interface Asked {
+  readonly endpoint: EndpointSpec;
+  /** Null: it was not asked. */
+  readonly health: EndpointHealth | null;
+}
+
+async function ask(port: ModelPort, endpoint: EndpointSpec, lacking: ReadonlySet<Role>): Promise<Asked> {
+  if (endpoint.roles.some((role) => lacking.has(role))) return { endpoint, health: null };
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  return { endpoint, health: await port.check(endpoint.name, signal, { mayPay: false }) };
+}
+
+const rolesServed = ({ endpoint: { roles }, health }: Asked): readonly Role[] =>
+  health === null || health.type === 'unhealthy'
+    ? roles.filter((role) => health?.roles?.includes(role) === false)
+    : roles;
+
+function endpointCheck(
   port: ModelPort,
-  endpoint: EndpointSpec,
-  lacking: ReadonlySet<Role>,
-): Promise<Check> {
-  const { name, roles } = endpoint;
-  if (roles.some((role) => lacking.has(role))) {
+  { endpoint: { name, roles }, health }: Asked,
+  served: ReadonlySet<Role>,
+): Check {
+  if (health === null) {
     return warning(
       'endpoints',
       `${name} was not asked: the model or the key for ${roles.join(', ')} is missing.`,
     );
   }
-  const health = await port.check(name, AbortSignal.timeout(TIMEOUT_MS), { mayPay: false });
-  if (health.type === 'unhealthy') return problem('endpoints', health.reason, health.hint);
+  if (health.type === 'unhealthy') {
+    const isSpare = (health.roles ?? roles).every((role) => served.has(role));
+    return isSpare
+      ? warning('endpoints', `${health.reason} The others serve its roles without it.`, health.hint)
+      : problem('endpoints', health.reason, health.hint);
+  }
   if (health.type === 'unproven') return warning('endpoints', health.reason, health.hint);
   const models = [...new Set(roles.map((role) => port.usedName(role, name)))];
   return ok('endpoints', `${name} answers and serves ${models.join(', ')} (${roles.join(', ')})`);
