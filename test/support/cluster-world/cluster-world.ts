@@ -7,8 +7,7 @@ import { type LeaderParts, waitingMaxOf } from '../../../src/bootstrap/leader.ts
 import type { DialogueContext } from '../../../src/dialogue/conversation.ts';
 import type { Clock } from '../../../src/kernel/clock.ts';
 import type { NodeKind } from '../../../src/ports/membership.ts';
-import type { ModelPort } from '../../../src/ports/model.ts';
-import { CLUSTER_HOST, type RunWanted, type Store } from '../../../src/ports/store.ts';
+import { CLUSTER_HOST, type RunEndpoint, type RunWanted, type Store } from '../../../src/ports/store.ts';
 import type { Transport } from '../../../src/ports/transport.ts';
 import { createMemoryTransport, type MemoryTransport } from '../../../src/transport/memory-transport.ts';
 import { MemoryStore } from '../../../src/store/memory-store.ts';
@@ -16,7 +15,7 @@ import { SimulatedClock } from '../simulated-clock.ts';
 import { DATASET, openRun, RUN } from '../world.ts';
 import { Body } from './body.ts';
 import { Dice } from './dice.ts';
-import { ModelServer } from './model-server.ts';
+import { ModelServer, type SimPort } from './model-server.ts';
 import { QueueServer } from './queue-server.ts';
 import { Referee } from './referee.ts';
 import { type SimLeading, startLeading } from './sim-leading.ts';
@@ -137,6 +136,11 @@ export class ClusterWorld {
     await this.truth.setRunWanted(RUN, wanted);
   }
 
+  async setEndpoint(endpoint: RunEndpoint): Promise<void> {
+    this.trace.note('FAULT', `a person wants of ${endpoint.name}: ${endpoint.wanted}`);
+    await this.truth.setRunEndpoint(RUN, endpoint);
+  }
+
   kill(process: Process): void {
     const { body, parent } = process;
     if (body.isDead) return;
@@ -241,7 +245,7 @@ export class ClusterWorld {
     return process;
   }
 
-  async #run(process: Process, port: ModelPort): Promise<void> {
+  async #run(process: Process, port: SimPort): Promise<void> {
     const { body, kind, parent, link } = process;
     const { dialogue, parts, flaws } = this.#options;
     const node = await startNode({

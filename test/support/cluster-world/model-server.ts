@@ -1,5 +1,5 @@
 /**
- * The model endpoint of a simulated cluster. Owns the requests that are open.
+ * The model endpoints of a simulated cluster, each with the same model. Owns the requests that are open.
  *
  * A request is open from the moment it is sent until the server has answered it or its connection is
  * closed: by its client, or by the kernel of a process that was killed. One of a process that stands still
@@ -9,7 +9,9 @@ import type { ModelRequest, Role } from '../../../src/dialogue/chat.ts';
 import type { Clock } from '../../../src/kernel/clock.ts';
 import { DlgforgeError } from '../../../src/kernel/errors.ts';
 import { keyed } from '../../../src/dialogue/stored-request.ts';
-import type { AttemptOutcome, ModelPort } from '../../../src/ports/model.ts';
+import type { EndpointPlan } from '../../../src/llm/plan-endpoints.ts';
+import type { AttemptOutcome, EndpointSpec, ModelPort } from '../../../src/ports/model.ts';
+import { endpointPlanOf } from '../endpoint-plans.ts';
 import type { Body } from './body.ts';
 import type { Dice } from './dice.ts';
 import type { Referee } from './referee.ts';
@@ -26,8 +28,25 @@ export interface ModelServerOptions {
   readonly troubleRate: number;
 }
 
+/** A port whose endpoints change as those of the real one do. */
+export interface SimPort extends ModelPort {
+  /** As configured. */
+  readonly plan: EndpointPlan;
+  setEndpoints(endpoints: EndpointPlan['endpoints']): void;
+}
+
+export const specsOf = ({ endpoints }: Pick<EndpointPlan, 'endpoints'>): EndpointSpec[] =>
+  endpoints.map(({ name, roles, weight, maxInFlight, isDraining = false }) => ({
+    name,
+    roles,
+    weight,
+    maxInFlight,
+    isDraining,
+  }));
+
 interface Call {
   readonly body: Body;
+  readonly endpoint: string;
   close(how: string): void;
 }
 
@@ -38,6 +57,8 @@ const TIMEOUT_MS = 30_000;
 export class ModelServer {
   readonly #options: ModelServerOptions;
   readonly #open = new Set<Call>();
+  /** When each endpoint was sent something last. */
+  readonly lastAskedMs = new Map<string, number>();
 
   constructor(options: ModelServerOptions) {
     this.#options = options;
@@ -47,14 +68,26 @@ export class ModelServer {
     return this.#open.size;
   }
 
-  portOf(body: Body): ModelPort {
+  portOf(body: Body): SimPort {
     const { maxInFlight } = this.#options;
+    const configured = endpointPlanOf([ENDPOINT], ROLES);
+    const plan = { ...configured, endpoints: configured.endpoints.map((one) => ({ ...one, maxInFlight })) };
+    let endpoints = specsOf(plan);
     return {
-      endpoints: [{ name: ENDPOINT, roles: ROLES, weight: 1, maxInFlight }],
+      plan,
+      get endpoints() {
+        return endpoints;
+      },
+      setEndpoints(changed) {
+        endpoints = specsOf({ endpoints: changed });
+      },
       usedName: () => 'scripted',
       timeoutMs: () => TIMEOUT_MS,
       maxRetries: () => null,
-      attempt: (_endpoint, request, signal) => this.#serve(body, request, signal),
+      attempt: async (endpoint, request, signal) =>
+        endpoints.some(({ name }) => name === endpoint)
+          ? await this.#serve(body, endpoint, request, signal)
+          : { type: 'elsewhere', reason: `${endpoint} is not known here` },
       check: () => Promise.resolve({ type: 'healthy', models: [] }),
       close: () => Promise.resolve(),
     };
@@ -65,7 +98,7 @@ export class ModelServer {
     for (const call of this.#open) if (call.body === body) call.close('killed');
   }
 
-  #serve(body: Body, request: ModelRequest, signal: AbortSignal): Promise<AttemptOutcome> {
+  #serve(body: Body, endpoint: string, request: ModelRequest, signal: AbortSignal): Promise<AttemptOutcome> {
     const { clock, dice, referee, latencyMs, troubleRate } = this.#options;
     if (signal.aborted) return Promise.reject(aborted());
     const { requestKey } = keyed(request);
@@ -78,13 +111,15 @@ export class ModelServer {
         cancel();
         if (this.#open.delete(call)) referee.callEnded(body.name, request, requestKey, how);
       };
-      const call = { body, close };
+      const call = { body, endpoint, close };
       const cancel = clock.schedule(takesMs, () => {
         close(outcome.type);
         body.clock.schedule(ANSWER_TRAVELS_MS, () => resolve(outcome));
       });
       this.#open.add(call);
-      referee.callStarted(body.name, request, requestKey, this.#open.size);
+      this.lastAskedMs.set(endpoint, clock.now());
+      const open = [...this.#open].filter((other) => other.endpoint === endpoint).length;
+      referee.callStarted(body.name, request, requestKey, open);
       const abort = (): void => {
         close('aborted');
         reject(aborted());

@@ -8,9 +8,11 @@ import type { Outcome, RunEnd } from '../../../src/actors/messages.ts';
 import { actorRef } from '../../../src/actors/runtime/types.ts';
 import { ROUTER } from '../../../src/bootstrap/cluster/names.ts';
 import { type LeaderParts, startLeader } from '../../../src/bootstrap/leader.ts';
+import { type RunEndpoints, watchRunEndpoints } from '../../../src/bootstrap/run-endpoints.ts';
 import { isDlgforgeError, messageOf } from '../../../src/kernel/errors.ts';
 import type { RunId } from '../../../src/kernel/ids.ts';
 import type { LeaseGrant } from '../../../src/ports/store.ts';
+import { specsOf } from './model-server.ts';
 import { repeatedly, type SimNode } from './sim-node.ts';
 
 export interface SimLeading {
@@ -104,8 +106,20 @@ async function leadRun(
   if (!isOn) return { ended: Promise.resolve('done'), stop: () => Promise.resolve() };
   // The spec is read from the store.
   await store.runSpec(runId);
+  let register: (() => void) | null = null;
+  const endpoints = await watchRunEndpoints({
+    store,
+    runId,
+    plan: node.port.plan,
+    keyOf: () => () => null,
+    publishes: true,
+    logger: node.logger,
+    clock: node.clock,
+    onChange: () => register?.(),
+  });
   const ended = Promise.withResolvers<'done' | 'lost' | Error>();
-  const endRegistration = keepRegistered(node, runId);
+  const registration = keepRegistered(node, runId, endpoints);
+  register = registration.now;
   const leader = startLeader({
     system,
     store,
@@ -128,6 +142,7 @@ async function leadRun(
     try {
       await store.setRunStatus(runId, lease, outcome.type, troubleIn(outcome));
       queue.drop(runId);
+      endpoints.stop();
       ended.resolve('done');
     } catch (error) {
       ended.resolve(isDlgforgeError(error, 'stale_epoch') ? 'lost' : new Error(messageOf(error)));
@@ -137,7 +152,8 @@ async function leadRun(
   return {
     ended: ended.promise,
     async stop() {
-      endRegistration();
+      endpoints.stop();
+      registration.end();
       await leader.stop();
     },
   };
@@ -145,14 +161,23 @@ async function leadRun(
 
 const troubleIn = (end: RunEnd): string | null => (end.type === 'failed' ? end.trouble.message : null);
 
-function keepRegistered({ system, membership, clock, port }: SimNode, runId: RunId): () => void {
+interface Registration {
+  readonly now: () => void;
+  readonly end: () => void;
+}
+
+function keepRegistered(
+  { system, membership, clock }: SimNode,
+  runId: RunId,
+  endpoints: RunEndpoints,
+): Registration {
   const register = (): void => {
     const leader = membership.leaderOf(ROUTER);
     if (leader === null) return;
     system.tell(actorRef<RouterMessage>(leader.node, ROUTER), {
       type: 'RegisterRun',
       runId,
-      endpoints: port.endpoints,
+      endpoints: specsOf(endpoints.plan),
       strategy: 'weighted_least_inflight',
       roleStrategies: {},
     });
@@ -161,8 +186,11 @@ function keepRegistered({ system, membership, clock, port }: SimNode, runId: Run
   const endListening = membership.onChange(({ type }) => {
     if (type === 'leads') register();
   });
-  return () => {
-    endRepeating();
-    endListening();
+  return {
+    now: register,
+    end() {
+      endRepeating();
+      endListening();
+    },
   };
 }

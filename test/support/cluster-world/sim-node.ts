@@ -5,12 +5,12 @@ import type { ActorSystem } from '../../../src/actors/runtime/types.ts';
 import type { Clock } from '../../../src/kernel/clock.ts';
 import type { Logger } from '../../../src/kernel/logger.ts';
 import type { NodeKind } from '../../../src/ports/membership.ts';
-import type { ModelPort } from '../../../src/ports/model.ts';
 import { CLUSTER_HOST, type HolderInfo, type Store } from '../../../src/ports/store.ts';
 import type { Transport, TransportEndpoint } from '../../../src/ports/transport.ts';
 import type { WorkQueue } from '../../../src/ports/work-queue.ts';
 import type { Body } from './body.ts';
 import type { Dice } from './dice.ts';
+import type { SimPort } from './model-server.ts';
 import type { StoreLink } from './store-link.ts';
 
 export interface NodeParts {
@@ -20,7 +20,7 @@ export interface NodeParts {
   readonly transport: Transport;
   readonly link: StoreLink;
   readonly queue: WorkQueue;
-  readonly port: ModelPort;
+  readonly port: SimPort;
   readonly dice: Dice;
   readonly logger: Logger;
 }
@@ -33,7 +33,7 @@ export interface SimNode {
   readonly membership: JoinedMembership;
   readonly store: Store;
   readonly queue: WorkQueue;
-  readonly port: ModelPort;
+  readonly port: SimPort;
   readonly dice: Dice;
   readonly logger: Logger;
   readonly holder: HolderInfo;

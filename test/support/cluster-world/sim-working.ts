@@ -6,6 +6,7 @@ import { NODE_PATH, nodeActor } from '../../../src/actors/node.ts';
 import { retriever } from '../../../src/actors/retriever.ts';
 import { conversationPersistenceId } from '../../../src/actors/conversation.ts';
 import { ROUTER } from '../../../src/bootstrap/cluster/names.ts';
+import { refreshedPort, type RunEndpoints, watchRunEndpoints } from '../../../src/bootstrap/run-endpoints.ts';
 import { type RunWorker, startRunWorker } from '../../../src/bootstrap/run-worker.ts';
 import type { DialogueContext } from '../../../src/dialogue/conversation.ts';
 import { conversationIdOf } from '../../../src/dialogue/settings.ts';
@@ -15,6 +16,11 @@ import { INPUTS } from '../dialogue-context.ts';
 import { memoryRetriever, seaPassages } from '../memory-retriever.ts';
 import type { Referee } from './referee.ts';
 import { repeatedly, type SimNode } from './sim-node.ts';
+
+interface RunInHand {
+  readonly worker: RunWorker;
+  readonly endpoints: RunEndpoints;
+}
 
 export interface SimWorking {
   readonly conversations: number;
@@ -55,18 +61,27 @@ export function startWorking(node: SimNode, dialogue: DialogueContext, referee: 
     'retriever',
     retriever({ retriever: memoryRetriever(seaPassages()), parallel: 4, waitingMax: 1_000 }),
   );
-  const runs = new Map<RunId, RunWorker>();
+  const runs = new Map<RunId, RunInHand>();
   let looking: Promise<void> | null = null;
 
-  const takePart = (runId: RunId): RunWorker =>
-    startRunWorker({
+  const takePart = async (runId: RunId): Promise<RunInHand> => {
+    const endpoints = await watchRunEndpoints({
+      store,
+      runId,
+      plan: port.plan,
+      keyOf: () => () => null,
+      logger,
+      clock,
+      onChange: (plan) => port.setEndpoints(plan.endpoints),
+    });
+    const worker = startRunWorker({
       system,
       store,
       parts: { runId, dialogue, inputs: INPUTS, webSearch: null, lacks: [], port },
       modelCalls: named(
         createModelCalls({
           router: router.forRun(runId),
-          port,
+          port: refreshedPort(port, endpoints, clock),
           clock,
           logger,
           patienceMs: PATIENCE_MS,
@@ -81,16 +96,19 @@ export function startWorking(node: SimNode, dialogue: DialogueContext, referee: 
       onGivenUp: (error) =>
         referee.broken('liveness', `${node.name} gives its worker up: ${messageOf(error)}`),
     });
+    return { worker, endpoints };
+  };
 
   const look = async (): Promise<void> => {
     try {
       const active = await store.activeRuns();
-      for (const [id, worker] of runs) {
+      for (const [id, { worker, endpoints }] of runs) {
         if (active.some((run) => run.id === id)) continue;
         runs.delete(id);
+        endpoints.stop();
         await worker.stop();
       }
-      for (const { id } of active) if (!runs.has(id)) runs.set(id, takePart(id));
+      for (const { id } of active) if (!runs.has(id)) runs.set(id, await takePart(id));
     } catch (error) {
       logger.log('warn', 'cluster', `[worker] cannot look for runs: ${messageOf(error)}`);
     }
@@ -103,13 +121,14 @@ export function startWorking(node: SimNode, dialogue: DialogueContext, referee: 
 
   return {
     get conversations() {
-      return [...runs.values()].reduce((sum, worker) => sum + worker.conversations(), 0);
+      return [...runs.values()].reduce((sum, { worker }) => sum + worker.conversations(), 0);
     },
     async drain() {
       endLooking();
       await looking;
-      await Promise.all([...runs.values()].map((worker) => worker.handBack(DRAIN_MS)));
-      await Promise.all([...runs.values()].map((worker) => worker.stop()));
+      await Promise.all([...runs.values()].map(({ worker }) => worker.handBack(DRAIN_MS)));
+      for (const { endpoints } of runs.values()) endpoints.stop();
+      await Promise.all([...runs.values()].map(({ worker }) => worker.stop()));
       router.close();
     },
   };

@@ -57,8 +57,8 @@ const RECOVERS_WITHIN_MS = 120_000;
 
 const ON: ReadonlySet<RunStatus> = new Set(['running', 'paused']);
 
-const DIALOGUE = dialogueOf({ settings: SETTINGS });
-const PARTS: LeaderParts = {
+export const DIALOGUE = dialogueOf({ settings: SETTINGS });
+export const PARTS: LeaderParts = {
   datasetId: DATASET,
   dialogue: DIALOGUE,
   totalSamples: SAMPLES,
@@ -133,7 +133,8 @@ export async function simulate({ seed, keepTrace = false, flaws }: SimulateOptio
   return verdict;
 }
 
-async function expectWhole({ referee, truth }: ClusterWorld, expected: string): Promise<void> {
+/** The run is complete, with the dataset `expected`; else the referee hears of it. */
+export async function expectWhole({ referee, truth }: ClusterWorld, expected: string): Promise<void> {
   const { status, error } = (await truth.getRun(RUN)) ?? { status: 'missing', error: null };
   if (status !== 'completed') referee.broken('liveness', `the run is ${status}: ${error}`);
   const rows = await datasetOf(truth);
@@ -162,7 +163,7 @@ const bytesOf = async (store: Store): Promise<string> =>
 let single: Promise<string> | null = null;
 
 /** The dataset of one process that nothing happens to. */
-function undisturbed(): Promise<string> {
+export function undisturbed(): Promise<string> {
   single ??= runAlone();
   return single;
 }
