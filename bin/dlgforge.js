@@ -28,6 +28,17 @@ function bundledNode() {
   }
 }
 
+/** A token goes to the new process in its environment: what stands on a command line is seen by everybody. */
+function withoutToken(words) {
+  const at = words.findIndex((word) => word === '--token' || word.startsWith('--token='));
+  if (words[0] !== 'push' || at < 0) return { words, variables: {} };
+  process.title = 'dlgforge push';
+  const isOne = words[at] !== '--token';
+  const token = isOne ? words[at].slice('--token='.length) : (words[at + 1] ?? '');
+  const variables = token.trim() === '' ? {} : { HF_TOKEN: token };
+  return { words: words.filter((_, index) => index !== at && (isOne || index !== at + 1)), variables };
+}
+
 if (isNewEnough(process.versions.node)) {
   const module = await import('node:module');
   module.enableCompileCache?.();
@@ -41,7 +52,11 @@ if (isNewEnough(process.versions.node)) {
     );
     process.exit(1);
   }
-  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });
+  const { words, variables } = withoutToken(process.argv.slice(2));
+  const child = spawn(node, [fileURLToPath(import.meta.url), ...words], {
+    stdio: 'inherit',
+    env: { ...process.env, ...variables },
+  });
   // The terminal sends its signals to both; a signal for this process alone is passed on.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
     process.on(signal, () => {

@@ -1,9 +1,9 @@
 /** What the command line says before anything is started: exit 2 for its own arguments, 1 for what they name. */
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ROOT, runCli } from '../support/cli-project.ts';
+import { oldNodes } from '../support/old-nodes.ts';
 
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
   readonly version: string;
@@ -47,23 +47,12 @@ test.for(['run', 'doctor', 'export', 'config show'])(
   },
 );
 
-/** Nodes on the PATH that cannot run the program themselves. */
-const oldNodes = ((): string[] => {
-  const found = execFileSync('sh', ['-c', 'which -a node || true'], { encoding: 'utf8' })
-    .split('\n')
-    .filter(Boolean);
-  return found.filter((node) => {
-    const [major = 0, minor = 0] = execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' })
-      .split('.')
-      .map(Number);
-    return major < 22 || (major === 22 && minor < 18);
-  });
-})();
+const OLD_NODES = oldNodes();
 
-test.skipIf(oldNodes.length === 0)(
+test.skipIf(OLD_NODES.length === 0)(
   'an older Node hands over to the one that comes with the package',
   async () => {
-    const [node] = oldNodes;
+    const [node] = OLD_NODES;
     expect(await runCli(['--version'], '/', node)).toMatchObject({
       code: 0,
       stdout: `${version}\n`,

@@ -26,6 +26,8 @@ export const TOKEN_STAND_IN = 'hf_stand_in';
 
 /** Requests of one kind, the first included. */
 export const ATTEMPTS_MAX = 5;
+/** Nobody listens there, or there is no such name: mostly a mistake, seldom one that passes. */
+const ATTEMPTS_AT_NOBODY_MAX = 3;
 const DELAY_MS_MAX = 30_000;
 /** The Hub counts requests in windows of five minutes; whoever says more means "not today". */
 const RETRY_AFTER_MS_MAX = 5 * 60_000;
@@ -45,7 +47,8 @@ export function hubFetch(connection: HubConnection): typeof fetch {
     for (let attempt = 1; ; attempt += 1) {
       const outcome = await once(input, { ...init, headers, signal });
       const pauseMs = pauseAfter(outcome, attempt, connection);
-      const mayRepeat = pauseMs !== null && attempt < ATTEMPTS_MAX && (!isCommit || isRefused(outcome));
+      const mayRepeat =
+        pauseMs !== null && attempt < attemptsMax(outcome) && (!isCommit || isRefused(outcome));
       if (!mayRepeat || signal.aborted) return await concluded(outcome, isQuestion);
       if (outcome instanceof Response) await outcome.body?.cancel();
       connection.onWaiting(waitingText(outcome, url, pauseMs));
@@ -84,7 +87,7 @@ function pauseAfter(
   { firstDelayMs = 1000 }: HubConnection,
 ): number | null {
   const ownMs = backOffMs(attempt, firstDelayMs);
-  if (!(outcome instanceof Response)) return isConnectionError(outcome.error) ? ownMs : null;
+  if (!(outcome instanceof Response)) return networkCode(outcome.error) === null ? null : ownMs;
   if (!isPassing(outcome.status) || outcome.status === 501) return null;
   const wantedMs = retryAfterMs(outcome.headers.get('retry-after'));
   if (wantedMs === null) return ownMs;
@@ -102,8 +105,19 @@ export function retryAfterMs(header: string | null): number | null {
   return Number.isNaN(atMs) ? null : Math.max(0, atMs - Date.now());
 }
 
+function attemptsMax(outcome: Outcome): number {
+  const code = outcome instanceof Response ? null : networkCode(outcome.error);
+  return code === 'ECONNREFUSED' || code === 'ENOTFOUND' ? ATTEMPTS_AT_NOBODY_MAX : ATTEMPTS_MAX;
+}
+
+/** Of the system; an address that cannot be asked at all has none. */
+function networkCode(error: unknown): string | null {
+  const cause = isConnectionError(error) ? error.cause : null;
+  return (cause as NodeJS.ErrnoException | null | undefined)?.code ?? null;
+}
+
 /** What `fetch` throws when there was no answer: anything else is not the network's doing. */
-export const isConnectionError = (error: unknown): boolean =>
+export const isConnectionError = (error: unknown): error is TypeError =>
   error instanceof TypeError && (error.message === 'fetch failed' || error.message === 'terminated');
 
 function waitingText(outcome: Outcome, url: URL, pauseMs: number): string {
