@@ -41,6 +41,8 @@ const behaviourSchema = z.strictObject({
   engine_watch_ms: milliseconds.nullable().default(5_000),
   /** Null leaves the engine without the title that vLLM gives it. */
   engine_title: z.string().nullable().default('VLLM::EngineCore'),
+  /** It leaves the session of its API server, as daemons do. */
+  engine_leaves_session: z.boolean().default(false),
   /** argparse refuses what it does not know; true lets everything pass. */
   allow_unknown_args: z.boolean().default(false),
   /** Knobs of the rehearsal backend (src/llm/rehearsal/options.ts). */

@@ -14,4 +14,5 @@ process.on('message', (message: { readonly id?: number; readonly hang?: true }) 
 });
 const living = setInterval(() => undefined, ORPHAN_MS);
 process.on('disconnect', () => setTimeout(() => clearInterval(living), ORPHAN_MS));
+// The API server listens from then on.
 process.send?.({ ready: true });

@@ -1,5 +1,6 @@
 /** The API server of a stand-in, with its engine (see serve.ts). */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -37,7 +38,7 @@ export class StandIn {
     this.#engine = spawn(
       process.execPath,
       [join(import.meta.dirname, 'engine.ts'), behaviour.engine_title ?? ''],
-      { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
+      { detached: behaviour.engine_leaves_session, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
     );
     this.#engine.on('message', (message: { readonly id?: number }) => this.#word(message.id));
     this.#engine.on('exit', () => void this.#loseEngine());
@@ -47,7 +48,9 @@ export class StandIn {
 
   async start(): Promise<void> {
     for (let n = 1; n <= this.#behaviour.lines; n += 1) say(`INFO line ${n} of a server that says much`);
+    const ready = once(this.#engine, 'message');
     await this.#sayStart();
+    await ready;
     const server = createServer((request, response) => void this.#serve(request, response));
     server.keepAliveTimeout = 120_000;
     server.requestTimeout = 0;
