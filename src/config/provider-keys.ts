@@ -18,6 +18,16 @@ const SERVICES: readonly Service[] = [
     variable: 'TOGETHER_API_KEY',
   },
   { names: ['openrouter'], host: 'openrouter.ai', variable: 'OPENROUTER_API_KEY' },
+  { names: ['xai'], host: 'api.x.ai', variable: 'XAI_API_KEY' },
+  { names: ['fireworks', 'fireworks_ai'], host: 'api.fireworks.ai', variable: 'FIREWORKS_API_KEY' },
+  { names: ['cerebras'], host: 'api.cerebras.ai', variable: 'CEREBRAS_API_KEY' },
+  { names: ['deepinfra'], host: 'api.deepinfra.com', variable: 'DEEPINFRA_API_KEY' },
+  { names: ['nvidia', 'nvidia_nim'], host: 'integrate.api.nvidia.com', variable: 'NVIDIA_API_KEY' },
+  { names: ['sambanova'], host: 'api.sambanova.ai', variable: 'SAMBANOVA_API_KEY' },
+  { names: ['moonshot'], host: 'api.moonshot.ai', variable: 'MOONSHOT_API_KEY' },
+  { names: ['perplexity'], host: 'api.perplexity.ai', variable: 'PERPLEXITY_API_KEY' },
+  { names: ['cohere'], host: 'api.cohere.ai', variable: 'COHERE_API_KEY' },
+  { names: ['huggingface'], host: 'router.huggingface.co', variable: 'HF_TOKEN' },
 ];
 
 /** Servers that run on one's own machine unless a `base_url` says otherwise. */

@@ -101,7 +101,7 @@ const agent = (role: AgentRole, provider: string) =>
   section(`The model that plays the ${role}.`, {
     provider: text(
       provider,
-      'Service that runs the model: `openai`, `gemini`, `anthropic`, `deepseek`, `mistral`, `groq`, `together`, `openrouter`, `ollama`, `lm_studio`, `hosted_vllm`. Empty = the prefix of the model (`gemini/…`), else any OpenAI-compatible API.',
+      'Service that runs the model: `openai`, `gemini`, `anthropic`, `deepseek`, `mistral`, `groq`, `together`, `openrouter`, `ollama`, `lm_studio`, `hosted_vllm` and more (docs/backends.md). Empty = the prefix of the model (`gemini/…`), else any OpenAI-compatible API.',
       { fallback: '' },
     ),
     model: text('', 'Model id. Required for the roles that a command uses.'),
