@@ -60,7 +60,7 @@ function routerOf(replicas: readonly EndpointSpec[]) {
 const conversations = Array.from({ length: 300 }, (_, number) => `c${number}`);
 
 describe('a conversation', () => {
-  test('stays where it was served, in all roles', () => {
+  test('E1 stays where it was served, in all roles', () => {
     const it = routerOf(named('a', 'b', 'c'));
     const homes = new Map(conversations.map((name) => [name, it.call(name)]));
     expect(new Set(homes.values()).size).toBe(3);
