@@ -26,7 +26,7 @@ export interface LeaderParts {
 export interface LeaderOptions
   extends Pick<
     CoordinatorOptions,
-    'store' | 'lease' | 'runId' | 'queue' | 'fresh' | 'livingWorkers' | 'wanted' | 'onSettled'
+    'store' | 'lease' | 'runId' | 'queue' | 'fresh' | 'livingWorkers' | 'wanted' | 'whyPaused' | 'onSettled'
   > {
   readonly system: ActorSystem;
   readonly parts: LeaderParts;

@@ -1,5 +1,6 @@
 /** A cluster for people: tables of nodes, runs and endpoints, and the tree of actors. */
 import type { ClusterStatus, NodeStatus, NodeTree } from '../bootstrap/cluster/status.ts';
+import { replicaLines } from '../bootstrap/vllm/shown-replicas.ts';
 import { count, decimal, duration, table } from './format.ts';
 
 export function statusLines(status: ClusterStatus): string[] {
@@ -49,13 +50,23 @@ export function nodeLines(nodes: readonly NodeStatus[]): string[] {
         duration(Date.now() - Date.parse(node.startedAt)),
         `${node.workers.length}`,
         actorsOf(node),
-        number(node.status['gpus']).replace(/\.0$/, ''),
+        gpusOf(node),
         number(node.status['load']),
         node.leads.join(', '),
       ]),
     ),
-    ...nodes.flatMap((node) => [...lackLines(node), ...endpointKeyLines(node)]),
+    ...nodes.flatMap((node) => [
+      ...lackLines(node),
+      ...endpointLines(node),
+      ...replicaLines(node.node, node.status),
+    ]),
   ];
+}
+
+/** Those that model servers have, of those that it offers. */
+function gpusOf({ status: { gpus, gpusUsed } }: NodeStatus): string {
+  if (typeof gpus !== 'number') return '-';
+  return typeof gpusUsed === 'number' && gpusUsed > 0 ? `${gpusUsed} of ${gpus}` : String(gpus);
 }
 
 /** A worker without a key takes no conversations, and a person should know which key. */
@@ -68,11 +79,11 @@ function lackLines({ workers }: NodeStatus): string[] {
   });
 }
 
-/** The same for the key of a single endpoint: it works on with the others. */
-function endpointKeyLines({ workers }: NodeStatus): string[] {
+/** Keys of single endpoints that a worker lacks, and roles without an endpoint in use. */
+function endpointLines({ workers }: NodeStatus): string[] {
   return workers.flatMap(({ node, status }) => {
-    const lacks = status['lacksForEndpoints'];
-    return Array.isArray(lacks) ? lacks.map((text) => `${node}: ${String(text)}`) : [];
+    const troubles = status['endpointTroubles'];
+    return Array.isArray(troubles) ? troubles.map((text) => `${node}: ${String(text)}`) : [];
   });
 }
 

@@ -46,6 +46,8 @@ export interface LabOptions {
   /** A server of the caller's, or knobs for one of the lab's own. */
   readonly rehearsal?: Rehearsal | RehearsalOptionsInput;
   readonly config: (endpoint: string) => object;
+  /** More for every process of the lab. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 export interface ClusterLab extends AsyncDisposable {
@@ -57,7 +59,7 @@ export interface ClusterLab extends AsyncDisposable {
   readonly store: Store;
   /** What a process needs to know to be of this cluster. */
   readonly environment: Readonly<Record<string, string>>;
-  startAgent(options?: { readonly workers?: number }): Promise<LabAgent>;
+  startAgent(options?: { readonly workers?: number; readonly gpus?: number }): Promise<LabAgent>;
   /** Those that were started and are not gone. */
   agents(): readonly LabAgent[];
   /** A command in the project's folder. */
@@ -75,7 +77,11 @@ export interface ClusterLab extends AsyncDisposable {
 
 const READY_MS = 30_000;
 
-export async function startLab({ rehearsal: given = {}, config }: LabOptions): Promise<ClusterLab> {
+export async function startLab({
+  rehearsal: given = {},
+  config,
+  environment: more = {},
+}: LabOptions): Promise<ClusterLab> {
   await using undo = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'dlgforge-lab-'));
   undo.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
@@ -93,6 +99,7 @@ export async function startLab({ rehearsal: given = {}, config }: LabOptions): P
     DLGFORGE_NATS_URL: nats.url,
     DLGFORGE_NATS_TOKEN: nats.token,
     DLGFORGE_POSTGRES_DSN: postgres.dsn,
+    ...more,
   };
   const project = await makeProject(config(`${rehearsal.url}/v1`));
   undo.defer(() => project[Symbol.asyncDispose]());
@@ -117,8 +124,8 @@ export async function startLab({ rehearsal: given = {}, config }: LabOptions): P
     project,
     store,
     environment,
-    async startAgent({ workers = 1 } = {}) {
-      const agent = await startAgent({ folder, environment, workers, cwd: away });
+    async startAgent({ workers = 1, gpus } = {}) {
+      const agent = await startAgent({ folder, environment, workers, gpus, cwd: away });
       agents.push(agent);
       return agent;
     },
@@ -167,12 +174,21 @@ async function startAgent(options: {
   readonly folder: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly workers: number;
+  readonly gpus?: number | undefined;
   readonly cwd: string;
 }): Promise<LabAgent> {
   const stateDir = join(options.folder, 'nodes', randomBytes(4).toString('hex'));
   const args = ['cluster', 'start', '--block', '--address', String(options.environment['DLGFORGE_NATS_URL'])];
   const { child, finished } = startCli(
-    [...args, '--workers', String(options.workers), '--gpus', '0', '--state-dir', stateDir],
+    [
+      ...args,
+      '--workers',
+      String(options.workers),
+      '--gpus',
+      String(options.gpus ?? 0),
+      '--state-dir',
+      stateDir,
+    ],
     options.cwd,
     options.environment,
   );

@@ -264,22 +264,23 @@ export function createLife(life: LifeOptions): Behaviour<CoordinatorMessage> {
 
   const pause = (): void => {
     phase = { type: 'paused' };
-    if (!log.record.isPaused) log.note([{ type: 'RunPaused', reason: 'asked for' }]);
-    setStatus('paused');
+    const why = options.whyPaused?.() ?? null;
+    if (!log.record.isPaused) log.note([{ type: 'RunPaused', reason: why ?? 'asked for' }]);
+    setStatus('paused', why);
     goOn();
   };
 
   const resume = (): void => {
     phase = { type: 'running' };
     log.note([{ type: 'RunResumed' }]);
-    setStatus('running');
+    setStatus('running', null);
     goOn();
   };
 
-  const setStatus = (status: RunStatus): void => {
+  const setStatus = (status: RunStatus, why: string | null): void => {
     statusWrites += 1;
     context.pipe(
-      store.setRunStatus(runId, lease, status, null),
+      store.setRunStatus(runId, lease, status, why),
       () => ({ type: 'StatusSet', error: null }),
       (error) => ({ type: 'StatusSet', error }),
     );

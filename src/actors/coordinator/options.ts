@@ -27,6 +27,8 @@ export interface CoordinatorOptions {
   readonly livingWorkers: () => readonly string[];
   /** What a person wants of the run, asked about every second. @default that it goes on */
   readonly wanted?: () => Promise<RunWanted>;
+  /** Why it is to pause, when it is no person who wants it; null when it is. @default a person */
+  readonly whyPaused?: () => string | null;
   /** Told of every conversation that was settled. */
   readonly onSettled?: () => void;
   /** How long calls in flight may take after the run was asked to stop. */

@@ -22,6 +22,7 @@ import { openRun, refuseChanges, type WantedRun, wantedRun } from '../run-record
 import type { DetachedRun, RunReport } from '../run-report.ts';
 import type { ClusterNode } from './join.ts';
 import { followToEnd } from './follow-to-end.ts';
+import { checkNodesForServers } from '../vllm/submit-check.ts';
 import { lastEventSeq } from './follow.ts';
 import { publishKnowledge } from './knowledge-publish.ts';
 import { specOf } from './run-spec.ts';
@@ -163,6 +164,7 @@ async function joinForRun(
     workers: brings ? workersBrought(project) : 0,
     labels: {},
     gpus: 0,
+    serversDir: null,
     limits: storeLimits(project),
     environment: loaded.environment,
     runtimeDir: loaded.environment['XDG_RUNTIME_DIR'],
@@ -217,6 +219,10 @@ async function submit(
   const fingerprint = fingerprintOf(config, assets, knowledge.retriever.info.fingerprint);
   const active = (await store.activeRuns()).find((run) => run.id === wanted.id);
   if (active !== undefined) return await joinActive(project, options, node, wanted, fingerprint, cleanUp);
+  if (config.llm.backend === 'vllm_managed') {
+    options.observer.status('looking for nodes that can run the vLLM servers');
+    await checkNodesForServers(node, config, wanted.id, options.stop);
+  }
   options.observer.status('publishing the knowledge');
   const place = await publishKnowledge({ project, knowledge, node });
   options.observer.status('submitting the run');

@@ -12,6 +12,7 @@ import { reportRun, type RunReport } from '../run-report.ts';
 import { type ClusterRunView, runView } from './cluster-view.ts';
 import { followRun } from './follow.ts';
 import type { ClusterNode } from './join.ts';
+import { whatServersDo } from '../vllm/shown-replicas.ts';
 import { keepWriting } from './keep-writing.ts';
 import type { Output } from './output.ts';
 
@@ -113,6 +114,8 @@ function watchOver({ node, options, runId }: FollowToEndOptions, view: ClusterRu
   let fineAtMs = Date.now();
   let said: string | null = null;
   const whatIsMissing = (): string | null => {
+    const servers = whatServersDo(membership, runId);
+    if (servers !== null) return servers;
     if (membership.leaderOf(runSingleton(runId)) === null) return 'waiting for a node that leads the run';
     const workers = membership.members().filter(({ card }) => card.kind === 'worker');
     if (workers.length === 0) return 'waiting for a worker: no node of the cluster brings one';
@@ -127,7 +130,7 @@ function watchOver({ node, options, runId }: FollowToEndOptions, view: ClusterRu
       fineAtMs = Date.now();
       if (said !== null) options.observer.status(null);
       said = null;
-    } else if (Date.now() - fineAtMs > ALONE_MS && missing !== said) {
+    } else if ((Date.now() - fineAtMs > ALONE_MS || missing.startsWith('replica')) && missing !== said) {
       said = missing;
       options.observer.status(missing);
     }

@@ -15,6 +15,7 @@ import type { EndpointPlan } from '../../llm/plan-endpoints.ts';
 import { isServed } from '../endpoint-changes.ts';
 import { type LeaderOptions, startLeader } from '../leader.ts';
 import { type RunEndpoints, watchRunEndpoints } from '../run-endpoints.ts';
+import { leadReplicas } from '../vllm/lead-replicas.ts';
 import { lastEventSeq, unlessAborted } from './follow.ts';
 import type { ClusterNode } from './join.ts';
 import { ROUTER } from './names.ts';
@@ -50,6 +51,15 @@ export async function leadRun(options: LeadRunOptions): Promise<Leadership> {
   );
   if (endpoints === null) throw notToLead();
   registration = keepRegistered(node, parts, () => endpoints.plan);
+  const replicas = leadReplicas(node, parts);
+  // A conversation that is opened before anybody serves would only wait.
+  await replicas?.untilServed(signal);
+  if (signal.aborted) {
+    endpoints.stop();
+    registration.stop();
+    await replicas?.stop();
+    throw notToLead();
+  }
   const ended = Promise.withResolvers<'done' | 'lost' | Error>();
 
   const finish = async (end: Parameters<LeaderOptions['onEnd']>[0]): Promise<void> => {
@@ -79,6 +89,7 @@ export async function leadRun(options: LeadRunOptions): Promise<Leadership> {
         .filter(({ card }) => card.kind === 'worker')
         .map(({ card }) => card.node),
     wanted: () => store.runWanted(runId),
+    ...(replicas === null ? {} : { whyPaused: () => replicas.whyPaused() }),
     onEnd: (end) => void finish(end),
   });
   logger.log('info', 'run', `[run] ${runId} is led by ${node.name} (epoch ${lease.epoch})`);
@@ -88,6 +99,7 @@ export async function leadRun(options: LeadRunOptions): Promise<Leadership> {
     async stop() {
       endpoints.stop();
       registration.stop();
+      await replicas?.stop();
       await leader.stop();
     },
   };

@@ -10,7 +10,7 @@ import { messageOf } from '../../kernel/errors.ts';
 import type { NodeKind } from '../../ports/membership.ts';
 import type { ClusterAddress } from './find-cluster.ts';
 import type { Door } from './head-door.ts';
-import { gpusOf } from './gpus.ts';
+import { startNodeServers } from '../vllm/node-servers.ts';
 import { watchIdle } from './idle.ts';
 import { type ClusterNode, joinCluster, type JoinOptions, type StoreLimits } from './join.ts';
 import { type Leading, startLeading } from './leading.ts';
@@ -30,6 +30,8 @@ export interface NodeOptions
   readonly workers: number;
   /** GPUs that it offers; null: what nvidia-smi finds. */
   readonly gpus: number | null;
+  /** Where the model servers of this machine are written down; null: it starts none. */
+  readonly serversDir: string | null;
   readonly logsDir: string;
   readonly cacheDir: string;
   /** Where `.env` files are looked for. */
@@ -69,14 +71,15 @@ const STOP_GRACE_MS = 3_000;
 /** @throws DlgforgeError when it cannot join. */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const { address, kind, labels, logger, workers, leads } = options;
-  const gpus = options.gpus ?? (kind === 'agent' ? (await gpusOf()).length : 0);
   const startedAtMs = Date.now();
   // From its first heartbeat on: whoever stops all nodes stops the head last.
   const head = options.isHead ? { head: true } : {};
   const node = await joinCluster({
     ...options,
-    status: { workers: 0, workersMax: workers, gpus, ...head },
+    status: { workers: 0, workersMax: workers, ...head },
   });
+  const { serversDir } = options;
+  const servers = serversDir === null ? null : await startNodeServers({ ...options, node, serversDir });
   const ended = Promise.withResolvers<void>();
   let active: readonly RunId[] = [];
   let idleSinceMs = startedAtMs;
@@ -111,7 +114,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     workers: pool.running.length,
     workersMax: workers,
     actors: node.system.tree().length,
-    gpus,
+    ...servers?.status(),
     cpus: availableParallelism(),
     load: Number(loadavg()[0]?.toFixed(2)),
     freeMb: Math.round(freemem() / 2 ** 20),
@@ -123,6 +126,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 
   const onActive = (runs: readonly RunId[]): void => {
     active = runs;
+    servers?.runsOn(runs);
     if (handingOver !== null) return;
     if (runs.length > 0) {
       idleSinceMs = Number.POSITIVE_INFINITY;
@@ -138,11 +142,14 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const workersGone = handingOver === null ? null : pool.drain(graceMs);
     handingOver ??= (async () => {
       idle?.stop();
+      servers?.leave();
       await using steps = new AsyncDisposableStack();
       steps.defer(() => {
         hasHandedOver = true;
         node.membership.announce({ status: status() });
       });
+      // Work in hand may need them to its end.
+      steps.defer(() => servers?.stop());
       steps.defer(() => leading.stop());
       steps.defer(() => pool.drain(graceMs));
       steps.defer(() => options.door?.close());
@@ -177,6 +184,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     if (active.length === 0 && Date.now() - idleSinceMs > IDLE_WORKERS_MS) pool.resize(0);
   }, STATUS_MS);
 
+  node.membership.announce({ status: status() });
   const leading: Leading = leads
     ? startLeading({ node, environment: options.environment, onActive })
     : watchRuns(node, onActive);

@@ -111,6 +111,7 @@ export async function startClusterNode(options: StartOptions): Promise<StartedNo
     leads: true,
     workers: flags.workers ?? WORKERS,
     gpus: flags.gpus ?? null,
+    serversDir: namespaceFolder(home, namespace),
     logsDir,
     cacheDir: join(namespaceFolder(home, namespace), 'cache'),
     folder: options.folder,
