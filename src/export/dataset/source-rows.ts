@@ -91,7 +91,9 @@ function rowOf(line: string, columns: OutputColumns): SanitisedRow | string {
     return 'it is not JSON';
   }
   if (!isFields(parsed)) return 'it is not an object';
-  const quick = sanitiseRow(sourceColumns(parsed, columns));
+  const source = sourceColumns(parsed, columns);
+  if (Object.keys(source.known).length === 0) return 'it has none of the columns of saving.output_columns';
+  const quick = sanitiseRow(source);
   if (!quick.numbersAsText) return quick;
   return sanitiseRow(sourceColumns(parsePythonNumbers(line) as Fields, columns));
 }
@@ -147,7 +149,7 @@ async function pathInside(folder: string, file: string, sourceDir: string): Prom
   } catch {
     throw new DlgforgeError(
       'output',
-      `${file} not found in ${sourceDir}. Set saving.hf_push.source_file to a file that is there, for example ${PLAIN}.`,
+      `${file} not found in ${sourceDir}. ${file === PLAIN ? '`dlgforge run` writes it.' : `Set saving.hf_push.source_file to a file that is there, for example ${PLAIN}.`}`,
     );
   }
   const inside = relative(folder, path);
