@@ -190,7 +190,15 @@ export const conversationJson = (shown: ShownConversation): object => ({
   run_id: shown.runId,
   dataset_id: shown.datasetId,
   place: shown.place,
-  passages: [...shown.passages].map(([turn, { text: _, ...passage }]) => ({ turn, ...passage })),
+  passages: [...shown.passages].map(([turn, { id, source, descriptor, index, charStart, charEnd }]) => ({
+    turn,
+    id,
+    source,
+    descriptor,
+    chunk_index: index,
+    char_start: charStart,
+    char_end: charEnd,
+  })),
   record: shown.record ?? openRecord(shown.payload),
 });
 

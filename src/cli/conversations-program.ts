@@ -19,6 +19,13 @@ export function addConversationCommands(program: Command): void {
     .addOption(json('print JSON; each `body` is what was sent'))
     .addOption(verbose())
     .action(command('replay', async () => (await import('./commands/replay.ts')).replay));
+  ofProject(program.command('stats'))
+    .description('the figures of a dataset, or of one run: scores, texts, variety, coverage, cost')
+    .argument('[config]', CONFIG)
+    .option('--run <run-id>', 'only this run')
+    .addOption(json('print JSON, as in the statistics file of an export'))
+    .addOption(verbose())
+    .action(command('stats', async () => (await import('./commands/stats.ts')).stats));
 }
 
 const CONFIG = 'path of the configuration file (default: config.yaml, when it is there)';

@@ -45,6 +45,6 @@ export function watchStreams(): void {
 /** How results are laid out: wrapped and coloured for a terminal, plain for any other reader. */
 export function lineStyle(): { readonly width: number | null; readonly colour: boolean } {
   const { isTTY, columns } = process.stdout;
-  if (isTTY !== true) return { width: null, colour: false };
+  if (!isTTY) return { width: null, colour: false };
   return { width: columns > 0 ? columns : 80, colour: process.stdout.hasColors() };
 }

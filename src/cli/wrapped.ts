@@ -1,7 +1,7 @@
 /** Text of models and files for a terminal: wrapped, and without what would steer the terminal. */
 
 /** Everything but line breaks and tabs that a terminal would obey. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+// oxlint-disable-next-line no-control-regex
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 export const printable = (text: string): string =>

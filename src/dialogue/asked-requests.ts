@@ -120,6 +120,8 @@ export function askedRequests(
       case 'SentBack':
         for (const request of requests) if (isBehind(request, event)) request.undone = true;
         break;
+      default:
+      // Nothing else is about a request.
     }
     state = evolve(state, event);
   }
