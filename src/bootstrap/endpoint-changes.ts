@@ -93,8 +93,8 @@ export const lackingKeys = ({ endpoints }: EndpointPlan): readonly string[] =>
   endpoints.map(lackingKey).filter((text) => text !== null);
 
 /**
- * What the store has to be told of the configured endpoints, so that they can be listed and drained by name:
- * what a person wanted of one stays. One that is not configured any more is gone.
+ * What the store has yet to be told of the configured endpoints, so that they can be listed and drained by
+ * name: what a person wanted of one stays. One that is not configured any more is gone.
  */
 export function configuredRows(plan: EndpointPlan, known: readonly RunEndpoint[]): readonly RunEndpoint[] {
   const before = new Map(known.map((row) => [row.name, row]));
@@ -102,7 +102,8 @@ export function configuredRows(plan: EndpointPlan, known: readonly RunEndpoint[]
     const row = before.get(endpoint.name);
     // An endpoint that a person has added under this name takes its place, until it is removed.
     if (row !== undefined && row.source !== 'configured' && row.wanted !== 'remove') return [];
-    return [rowOf(endpoint, row?.source === 'configured' ? row.wanted : 'use')];
+    const now = rowOf(endpoint, row?.source === 'configured' ? row.wanted : 'use');
+    return JSON.stringify(now) === JSON.stringify(row) ? [] : [now];
   });
   const names = new Set(plan.endpoints.map(({ name }) => name));
   const gone = known

@@ -12,14 +12,14 @@ import type { RunEndpoint } from '../ports/store.ts';
 /** As it was typed. */
 export interface EndpointWish {
   readonly url: string;
-  readonly name?: string;
-  readonly model?: string;
-  readonly weight?: number;
-  readonly maxInFlight?: number;
+  readonly name?: string | undefined;
+  readonly model?: string | undefined;
+  readonly weight?: number | undefined;
+  readonly maxInFlight?: number | undefined;
   /** Comma-separated. */
-  readonly roles?: string;
-  readonly apiKeyEnv?: string;
-  readonly timeoutS?: number;
+  readonly roles?: string | undefined;
+  readonly apiKeyEnv?: string | undefined;
+  readonly timeoutS?: number | undefined;
 }
 
 const NAME_MAX = 200;

@@ -43,6 +43,8 @@ export interface RunEndpoints {
   refresh(): Promise<void>;
   /** Why calls of a role wait for a person; null when they do not. */
   whyWaiting(role: Role): string | null;
+  /** What a person has to see to: keys that are missing here, roles that wait. */
+  readonly troubles: readonly string[];
   stop(): void;
 }
 
@@ -67,8 +69,8 @@ class Watch implements RunEndpoints {
   #next: Promise<void> | null = null;
   #cancel: () => void = () => undefined;
   #isStopped = false;
-  #trouble: string | null = null;
-  #complaints: readonly string[] = [];
+  #unread: string | null = null;
+  #troubles: readonly string[] = [];
 
   constructor(options: RunEndpointsOptions) {
     this.#options = options;
@@ -78,6 +80,10 @@ class Watch implements RunEndpoints {
 
   get plan(): EndpointPlan {
     return this.#plan;
+  }
+
+  get troubles(): readonly string[] {
+    return this.#troubles;
   }
 
   async begin(): Promise<void> {
@@ -117,12 +123,12 @@ class Watch implements RunEndpoints {
     if (this.#isStopped) return;
     try {
       await this.#look();
-      this.#trouble = null;
+      this.#unread = null;
     } catch (error) {
-      const trouble = messageOf(error);
-      if (trouble !== this.#trouble && !this.#isStopped)
-        this.#warn(`the changes of the endpoints cannot be read: ${trouble}`);
-      this.#trouble = trouble;
+      const why = messageOf(error);
+      if (why !== this.#unread && !this.#isStopped)
+        this.#warn(`the changes of the endpoints cannot be read: ${why}`);
+      this.#unread = why;
     }
   }
 
@@ -136,16 +142,16 @@ class Watch implements RunEndpoints {
     this.#version = version;
     onChange(this.#plan);
     for (const text of differences(before, this.#plan)) this.#options.logger.log('info', 'llm', said(text));
-    this.#complain();
+    this.#lookForTroubles();
   }
 
-  /** Once for each thing that a person has to see to. */
-  #complain(): void {
+  /** Each is said once. */
+  #lookForTroubles(): void {
     const { activeRoles } = this.#plan;
     const waits = activeRoles.map((role) => this.whyWaiting(role)).filter((text) => text !== null);
-    const complaints = [...lackingKeys(this.#plan), ...waits];
-    for (const text of complaints) if (!this.#complaints.includes(text)) this.#warn(text);
-    this.#complaints = complaints;
+    const troubles = [...lackingKeys(this.#plan), ...waits];
+    for (const text of troubles) if (!this.#troubles.includes(text)) this.#warn(text);
+    this.#troubles = troubles;
   }
 
   #warn(text: string): void {

@@ -82,6 +82,13 @@ export async function detailsOf(store: Store, id: string, place: RunPlace): Prom
 /** The configuration that a run was last driven with, without its secrets. */
 export const configOf = (record: RunRecord): Config => record.config as Config;
 
+/** Those that go on now or are paused, newest first. */
+export async function runsThatAreOn(store: Store): Promise<readonly RunRecord[]> {
+  const records = await store.listRuns();
+  const driven = await drivenRuns(store, records);
+  return records.filter(({ id }) => driven.has(id));
+}
+
 /** Clocks of this machine and of the database may differ by this much. */
 const CLOCK_SKEW_MS = 5_000;
 

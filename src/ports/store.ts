@@ -126,7 +126,7 @@ export interface RunEndpoints {
   readonly endpoints: readonly RunEndpoint[];
 }
 
-/** Endpoints that a run may have beside its configuration, the removed ones among them (I9). */
+/** Endpoints that a run may have in the store, the removed ones among them (I9). */
 export const RUN_ENDPOINTS_MAX = 1_000;
 
 export interface RunRecord {

@@ -51,7 +51,7 @@ export function noSuchRun(id: string): DlgforgeError {
 export function tooManyEndpoints(runId: string, name: string, max: number): DlgforgeError {
   return new DlgforgeError(
     'overloaded',
-    `Run ${runId} has ${max} endpoints beside its configuration already, the removed ones counted; ${name} was not added. ` +
+    `Run ${runId} has ${max} endpoints already, the removed ones counted; ${name} was not added. ` +
       'Give it the name of one that was removed: dlgforge endpoints list shows them.',
     { details: { runId, name } },
   );

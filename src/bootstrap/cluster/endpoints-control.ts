@@ -12,7 +12,7 @@ import { noKey } from '../../llm/settings.ts';
 import type { RunEndpoint, RunRecord, Store } from '../../ports/store.ts';
 import { noSuchRun } from '../../store/store-errors.ts';
 import { type EndpointWish, modelsOf, rolesLeftWaiting, rowOfWish, rowToChange } from '../endpoint-wish.ts';
-import { configOf, runsOf } from '../runs.ts';
+import { configOf, runsThatAreOn } from '../runs.ts';
 import { clientOf } from './client.ts';
 import { runView } from './cluster-view.ts';
 import { type OpenedStore, openStoreOfRuns, type StoreFlags } from './runs-store.ts';
@@ -57,7 +57,7 @@ export async function listEndpoints(flags: EndpointsFlags, environment: Environm
     const { figures, notLive } = await liveFigures(opened, environment, record, isOn);
     return {
       runId: record.id,
-      status: isOn ? 'running' : record.status,
+      status: record.status === 'running' && !isOn ? 'interrupted' : record.status,
       endpoints: endpoints.map((row) => ({
         ...row,
         answeredCalls: totals.reduce(
@@ -119,11 +119,11 @@ async function withRun<T>(
   try {
     const { store } = opened;
     if (store === null) throw noSuchRun(flags.run ?? '(none yet)');
-    const on = (await runsOf(store)).filter(({ status }) => status === 'running' || status === 'paused');
-    const id = flags.run ?? theOnly(on.map((run) => run.id));
+    const on = (await runsThatAreOn(store)).map((run): string => run.id);
+    const id = flags.run ?? theOnly(on);
     const record = await store.getRun(toRunId(id));
     if (record === null) throw noSuchRun(id);
-    return await work({ opened, store, record, isOn: on.some((run) => run.id === id) });
+    return await work({ opened, store, record, isOn: on.includes(id) });
   } finally {
     await opened.close();
   }

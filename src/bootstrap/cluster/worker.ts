@@ -17,7 +17,7 @@ import { systemClock } from '../../kernel/clock.ts';
 import { isDlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { FileLogger } from '../../kernel/file-logger.ts';
 import type { RunId } from '../../kernel/ids.ts';
-import { addedSecrets, keysIn, lackingKeys } from '../endpoint-changes.ts';
+import { addedSecrets, keysIn } from '../endpoint-changes.ts';
 import { type RunWorker, startRunWorker } from '../generation.ts';
 import { meteredModel, meteredRouter } from '../metrics/metered-model.ts';
 import { openNodeLogger } from '../metrics/node-logger.ts';
@@ -274,7 +274,7 @@ class Worker implements ClusterWorker {
       rssMb: Math.round(process.memoryUsage.rss() / 2 ** 20),
       indexes: runs.flatMap(([, { knowledge }]) => (knowledge.serves === null ? [] : [knowledge.serves])),
       lacks: [...new Set(runs.flatMap(([, { parts }]) => parts.lacks))],
-      lacksForEndpoints: [...new Set(runs.flatMap(([, { endpoints }]) => lackingKeys(endpoints.plan)))],
+      endpointTroubles: [...new Set(runs.flatMap(([, { endpoints }]) => endpoints.troubles))],
       calls: Object.fromEntries(runs.map(([id, { calls }]) => [id, calls.counted()])),
       ...(this.#failedAtMs.size === 0 ? {} : { failedRuns: [...this.#failedAtMs.keys()] }),
     };

@@ -30,16 +30,7 @@ export async function endpointsList(flags: Flags): Promise<number> {
 
 export async function endpointsAdd(url: string, flags: AddFlags): Promise<number> {
   const { timeout, check, name, model, weight, maxInFlight, roles, apiKeyEnv } = flags;
-  const wish: EndpointWish = given({
-    url,
-    name,
-    model,
-    weight,
-    maxInFlight,
-    roles,
-    apiKeyEnv,
-    timeoutS: timeout,
-  });
+  const wish: EndpointWish = { url, name, model, weight, maxInFlight, roles, apiKeyEnv, timeoutS: timeout };
   const added = await addEndpoint(flags, processEnvironment(), wish, { checks: check });
   return told(added, flags, `is used by run ${added.runId}`);
 }
@@ -100,10 +91,3 @@ const moving = ({ live }: ListedEndpoint): (string | number)[] =>
   live === null
     ? ['-', '-', '-', '-']
     : [count(live.inFlight), count(live.waiting), count(live.failed), STATES[live.state]];
-
-/** Flags that were not given are not there. */
-function given(wish: { readonly [K in keyof EndpointWish]: EndpointWish[K] | undefined }): EndpointWish {
-  return Object.fromEntries(
-    Object.entries(wish).filter(([, value]) => value !== undefined),
-  ) as unknown as EndpointWish;
-}

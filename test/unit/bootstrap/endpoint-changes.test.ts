@@ -114,11 +114,19 @@ describe('the rows of configured endpoints', () => {
     ]);
   });
 
+  it('are written only where they have changed: a person may be changing them', () => {
+    const before = configuredRows(plan, []);
+    expect(configuredRows(plan, before)).toEqual([]);
+    const drained = before.map((row): RunEndpoint => ({ ...row, wanted: 'drain' }));
+    expect(configuredRows(plan, drained)).toEqual([]);
+  });
+
   it('go with the configuration, and come back with it', () => {
     const before = configuredRows(plan, []);
     const without = configuredRows(endpointPlanOf(['one'], ROLES), before);
-    expect(without).toMatchObject([{ name: 'one' }, { name: 'two', source: 'added', wanted: 'remove' }]);
-    expect(configuredRows(plan, without)).toEqual(before);
+    expect(without).toMatchObject([{ name: 'two', source: 'added', wanted: 'remove' }]);
+    const now = [...before.slice(0, 1), ...without];
+    expect(configuredRows(plan, now)).toEqual(before.slice(1));
   });
 
   it('leave an added endpoint of the name alone', () => {
