@@ -9,6 +9,8 @@ export interface RunOptions {
   readonly allowConfigChange: boolean;
   /** The command line, shown to others that meet our hold. */
   readonly command: string;
+  /** What a person types to publish the dataset by hand, when publishing at the end fails. */
+  readonly pushCommand: string;
   readonly observer: RunObserver;
   /** On a cluster: submit the run and do not wait for it. @default false */
   readonly detach?: boolean;

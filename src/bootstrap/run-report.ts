@@ -53,7 +53,21 @@ export interface RunReport {
   readonly logsDir: string;
   /** True when any answer came from the rehearsal backend. */
   readonly rehearsal: boolean;
+  /** What became of publishing at the end of the run; null when none was wanted, or the run is not complete. */
+  readonly publication: Publication | null;
 }
+
+export type Publication =
+  | {
+      readonly type: 'published';
+      readonly repoId: string;
+      readonly url: string;
+      /** Null when the Hub held the same already. */
+      readonly commit: string | null;
+    }
+  | { readonly type: 'skipped'; readonly reason: string }
+  /** The command publishes without another run. */
+  | { readonly type: 'failed'; readonly message: string; readonly command: string };
 
 /** Calls as this process, or the cluster, counts them; the store knows what was paid for. */
 export type CallFigures = CallStats & { readonly endpoints: readonly EndpointStats[] };
@@ -113,6 +127,7 @@ export async function reportRun(options: ReportOptions): Promise<RunReport> {
     outputDir: project.folders.output,
     logsDir: project.folders.logs,
     rehearsal: models.some((row) => row.rehearsal),
+    publication: null,
   };
 }
 

@@ -1,10 +1,11 @@
 /** Commands on conversations that exist, and on what they start from. */
 import { type Command, Option } from 'commander';
-import { collect, command, json, logFormat, positive, verbose } from './command.ts';
+import { collect, command, json, logFormat, number, positive, verbose } from './command.ts';
 
 export function addDatasetCommands(program: Command): void {
   addJudge(program);
   addSeedsMigrate(program);
+  addPush(program);
 }
 
 function addJudge(program: Command): void {
@@ -38,6 +39,69 @@ function addJudge(program: Command): void {
     .addOption(logFormat())
     .addOption(verbose())
     .action(command('judge', async () => (await import('./commands/judge.ts')).judge));
+}
+
+function addPush(program: Command): void {
+  program
+    .command('push')
+    .description('build the export of a dataset and publish it on the Hugging Face Hub, in one commit')
+    .argument('<config>', 'path of the configuration file')
+    .option('--repo-id <owner/name>', 'repository (saving.hf_push.repo_id)')
+    .addOption(
+      new Option('--repo-type <type>', 'kind of repository (saving.hf_push.repo_type)').choices([
+        'dataset',
+        'model',
+        'space',
+      ]),
+    )
+    .option(
+      '--source-dir <dir>',
+      'folder of the dataset, relative to the working directory (default: saving.output_dir)',
+    )
+    .option(
+      '--export-dir <dir>',
+      'folder of the export, relative to the working directory (saving.hf_push.export_dir)',
+    )
+    .option('--include-run-state', 'also the states of the runs (saving.hf_push.include_run_state)', false)
+    .option('--token <token>', 'token of the Hub; better: HF_TOKEN in the environment or in .env')
+    .option('--commit-message <text>', 'message of the commit (saving.hf_push.commit_message)')
+    .option('--no-export', 'publish the export folder as it is')
+    .option('--no-push', 'only build the export')
+    .option(
+      '--clean-remote',
+      'delete files on the Hub that are not in the export (saving.hf_push.clean_remote)',
+      false,
+    )
+    .option('--format <list>', 'comma-separated formats (saving.export.formats)')
+    .option('--license <name>', 'licence for the card, as the Hub names it (saving.hf_push.license)')
+    .option('--languages <list>', 'only these languages, comma-separated (saving.export.languages)')
+    .option(
+      '--min-score <score>',
+      'only conversations with this score or better (saving.export.min_score)',
+      number,
+    )
+    .option(
+      '--min-turns <n>',
+      'only conversations with so many turns or more (saving.export.min_turns)',
+      positive,
+    )
+    .option(
+      '--max-turns <n>',
+      'only conversations with so many turns or fewer (saving.export.max_turns)',
+      positive,
+    )
+    .option('--validation <share>', 'size of the split validation (saving.export.splits.validation)', number)
+    .option('--test <share>', 'size of the split test (saving.export.splits.test)', number)
+    .option('--allow-rehearsal', 'publish conversations of the built-in rehearsal', false)
+    .option(
+      '--output-dir <dir>',
+      'folder of the dataset as for run (saving.output_dir), relative to the working directory',
+    )
+    .option('--set <key=value>', 'any key of the configuration; may be repeated', collect, [])
+    .option('--quiet', 'no progress, only warnings and the result', false)
+    .addOption(json('print the result as JSON on stdout'))
+    .addOption(verbose())
+    .action(command('push', async () => (await import('./commands/push.ts')).push));
 }
 
 function addSeedsMigrate(program: Command): void {

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { relative } from 'node:path';
 import type { RunReport } from '../bootstrap/run-report.ts';
+import { unreachable } from '../kernel/errors.ts';
 import { callLine, modelLines } from './call-lines.ts';
 import { count, decimal, duration, percent, table } from './format.ts';
 
@@ -19,6 +20,7 @@ export function renderSummary(report: RunReport, configPath: string, workingDir:
     ...section('Judge', judgeLines(report)),
     ...section('Endpoints', endpointLines(report)),
     ...section('Files', [`dataset  ${place(report.outputDir)}`, `logs     ${place(report.logsDir)}`]),
+    ...section('Publishing', publishingLines(report)),
     ...section('Next', nextLines(report, configPath)),
     '',
   ].join('\n');
@@ -87,6 +89,26 @@ export function judgeLines({ judge }: Pick<RunReport, 'judge'>): string[] {
       ? 'no verdicts'
       : `mean ${decimal(judge.mean, 2)} over ${count(judge.verdicts)} verdicts`;
   return [judge.without === 0 ? mean : `${mean}; ${count(judge.without)} without a verdict`, ...bars];
+}
+
+function publishingLines({ publication }: RunReport): string[] {
+  if (publication === null) return [];
+  switch (publication.type) {
+    case 'published':
+      return [
+        `${publication.repoId}: ${publication.url}${publication.commit === null ? ' (the Hub held the same already)' : ''}`,
+      ];
+    case 'skipped':
+      return [`skipped: ${publication.reason}`];
+    case 'failed':
+      return [
+        `FAILED: ${publication.message}`,
+        'The run itself is complete. Publish it without another run:',
+        publication.command,
+      ];
+    default:
+      return unreachable(publication);
+  }
 }
 
 /** A project may have a configuration for that already, as the quick start does. */

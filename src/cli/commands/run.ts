@@ -1,9 +1,11 @@
 import { openProject } from '../../bootstrap/project.ts';
 import { runProject } from '../../bootstrap/run.ts';
+import { pushesAfterRun } from '../../config/publishing.ts';
 import type { LogLevel } from '../../kernel/logger.ts';
 import { EXIT, exitCodeOfEnd } from '../exit-codes.ts';
 import { overridesOf, type RunFlags } from '../overrides.ts';
 import { openProgress, type Progress } from '../progress.ts';
+import { pushCommandOf } from '../push-overrides.ts';
 import { stopOnSignals } from '../stop-signals.ts';
 import { renderSummary } from '../summary.ts';
 import { print, say } from '../terminal.ts';
@@ -37,6 +39,7 @@ export async function run(configPath: string, flags: Flags): Promise<number> {
       detach: flags.detach === true,
       ...(flags.metricsPort === undefined ? {} : { metricsPort: flags.metricsPort }),
       command: `dlgforge run ${configPath}`,
+      pushCommand: pushCommandOf(configPath, flags),
       observer: progress,
       stop: stop.signal,
     });
@@ -45,11 +48,15 @@ export async function run(configPath: string, flags: Flags): Promise<number> {
       if (flags.json === true) print(JSON.stringify(report, null, 2));
       else print(report.runId);
       say(`The run goes on without this terminal. Follow it: dlgforge attach ${report.runId}`);
+      if (pushesAfterRun(project.config))
+        say(
+          `It publishes nothing at its end, because nobody writes its files here. Then: ${pushCommandOf(configPath, flags)}`,
+        );
       return EXIT.done;
     }
     if (flags.json === true) print(JSON.stringify(report, null, 2));
     else say(renderSummary(report, configPath, process.cwd()));
-    return exitCodeOfEnd(report.status);
+    return report.publication?.type === 'failed' ? EXIT.unpublished : exitCodeOfEnd(report.status);
   } catch (error) {
     // With the whole story, which the one line on the terminal leaves out (A16).
     project.logger.log(

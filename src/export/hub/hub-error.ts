@@ -15,7 +15,7 @@ export function hubError(error: unknown, doing: string, place: HubPlace): Dlgfor
   if (error instanceof HubFailure) return refusal(error, doing, place);
   const hidden = (text: string): string => text.replaceAll(place.token, '***');
   if (isConnectionError(error)) {
-    const why = (error as Error).cause;
+    const why = error.cause;
     const reason =
       why instanceof Error ? why.message || String((why as NodeJS.ErrnoException).code) : 'no answer';
     return new DlgforgeError(
