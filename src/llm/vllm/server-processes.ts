@@ -74,19 +74,12 @@ class VllmProcesses implements ServerProcesses {
       // Whoever uses a kept server holds the claim of its port.
       const claim = await claimPort(record.port);
       if (claim === null) continue;
-      const { program } = record;
-      invariant(program !== null, 'a server that runs has a program');
-      const log = this.#openLog(record.logPath, true);
-      return new RunningServer(order.name, {
-        record: { ...record, program },
-        host: order.address.host,
-        records: this.#records,
-        log,
-        claim,
-        guardians: null,
-        logger: this.#options.logger,
-        ...watchedProgram(program.pid, program.startKey),
-      });
+      try {
+        return this.#found(order, record, claim);
+      } catch (error) {
+        claim.release();
+        throw error;
+      }
     }
     return null;
   }
@@ -168,6 +161,21 @@ class VllmProcesses implements ServerProcesses {
       this.#records.remove(mark);
       throw error;
     }
+  }
+
+  #found(order: ServerOrder, record: ServerRecord, claim: PortClaim): ServerProcess {
+    const { program } = record;
+    invariant(program !== null, 'a server that runs has a program');
+    return new RunningServer(order.name, {
+      record: { ...record, program },
+      host: order.address.host,
+      records: this.#records,
+      log: this.#openLog(record.logPath, true),
+      claim,
+      guardians: null,
+      logger: this.#options.logger,
+      ...watchedProgram(program.pid, program.startKey),
+    });
   }
 
   #spawn(order: ServerOrder, program: string, port: number, mark: string, output: number): ChildProcess {
