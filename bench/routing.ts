@@ -3,7 +3,7 @@
  *
  *   npm run bench -- routing [rounds]        (5)
  *
- * 64 endpoints, each strategy, once with room everywhere and once with 10,000 calls waiting. A decision is a
+ * 64 endpoints, calls from 16 processes, each strategy, once with room everywhere and once with 10,000 calls waiting. A decision is a
  * call that comes or a permit that comes back, with the grant that follows, and when the pool wants to be woken
  * next. Every decision is timed by itself; printed are the medians over the rounds.
  */
@@ -17,6 +17,8 @@ const ROUNDS = Number(process.argv[2] ?? 5);
 const ENDPOINTS = 64;
 const SLOTS = 16;
 const CONVERSATIONS = 2_000;
+/** Worker processes that the calls come from: each has queues of its own. */
+const NODES = 16;
 const DECISIONS = 40_000;
 const WARM_UP = 10_000;
 const CALL_MS = 1_000;
@@ -54,6 +56,7 @@ class Load {
       deadlineAtMs: this.#nowMs + 600_000,
       leaseMs: 630_000,
       avoid: null,
+      holder: `node-${conversation % NODES}`,
     };
     this.#take(this.#pool.acquire(request, this.#nowMs));
   }
@@ -114,7 +117,7 @@ const median = (values: readonly number[]): number =>
 const shown = (values: readonly number[]): string => `${median(values).toFixed(1)} µs`;
 
 process.stdout.write(
-  `${ENDPOINTS} endpoints of ${SLOTS} slots, ${2 * DECISIONS} decisions a round, medians of ${ROUNDS} rounds; ${cpus().length} cores, load ${loadavg()[0]?.toFixed(1)}, Node ${process.version}\n`,
+  `${ENDPOINTS} endpoints of ${SLOTS} slots, calls from ${NODES} processes, ${2 * DECISIONS} decisions a round, medians of ${ROUNDS} rounds; ${cpus().length} cores, load ${loadavg()[0]?.toFixed(1)}, Node ${process.version}\n`,
 );
 for (const waiting of [0, 10_000]) {
   for (const strategy of STRATEGIES) {
