@@ -56,21 +56,28 @@ export function rowOfWish(wish: EndpointWish, known: readonly RunEndpoint[], con
 
 /** The row of an endpoint that is to be drained or removed. @throws DlgforgeError `usage`. */
 export function rowToChange(
-  name: string,
+  named: string,
   wanted: 'drain' | 'remove',
   known: readonly RunEndpoint[],
 ): RunEndpoint {
-  const row = known.find((one) => one.name === name);
+  const row = known.find(({ name }) => name === named) ?? onlyOneAt(named, known);
   if (row === undefined) {
     const names = known.filter((one) => one.wanted !== 'remove').map((one) => one.name);
     throw off(
       names.length === 0
-        ? `There is no endpoint ${name}: nothing is known of the endpoints of this run until it has begun.`
-        : `There is no endpoint ${name}. The run has: ${names.join(', ')}.`,
+        ? `There is no endpoint ${named}: nothing is known of the endpoints of this run until it has begun.`
+        : `There is no endpoint ${named}. The run has: ${names.join(', ')}.`,
     );
   }
-  if (row.source === 'managed') throw managed(name);
+  if (row.source === 'managed') throw managed(row.name);
   return { ...row, wanted };
+}
+
+/** Models of one server may be several endpoints; then the name is needed. */
+function onlyOneAt(address: string, known: readonly RunEndpoint[]): RunEndpoint | undefined {
+  if (!/^https?:\/\//i.test(address) || !URL.canParse(address)) return undefined;
+  const there = known.filter((row) => row.wanted !== 'remove' && isAt(row, checkedUrl(address)));
+  return there.length === 1 ? there[0] : undefined;
 }
 
 /** The roles of the run that no endpoint in use serves. */

@@ -9,6 +9,7 @@ export function addEndpointsCommands(program: Command): void {
     .description('the model endpoints of a run; add, drain and remove them while it is on');
   of(endpoints.command('list'))
     .description('every endpoint with what is wanted of it and, on a cluster, its load and health now')
+    .argument('[config]', 'the same as --config')
     .action(command('endpoints list', async () => (await import('./commands/endpoints.ts')).endpointsList));
   of(endpoints.command('add'))
     .description('let the run use another endpoint, or one again that was drained or removed')
@@ -25,14 +26,17 @@ export function addEndpointsCommands(program: Command): void {
     .option('--api-key-env <variable>', 'environment variable that holds its key, on each node that uses it')
     .option('--timeout <s>', 'seconds for one request (default: that of the role)', above0)
     .option('--no-check', 'do not ask it first whether it is there and serves the model')
+    .argument('[config]', 'the same as --config')
     .action(command('endpoints add', async () => (await import('./commands/endpoints.ts')).endpointsAdd));
   of(endpoints.command('drain'))
     .description('let an endpoint finish what it has, and send it nothing more')
-    .argument('<name>')
+    .argument('<name>', 'its name in the run, or its address')
+    .argument('[config]', 'the same as --config')
     .action(command('endpoints drain', async () => (await import('./commands/endpoints.ts')).endpointsDrain));
   of(endpoints.command('remove'))
     .description('the same, and take it from the list of the run')
-    .argument('<name>')
+    .argument('<name>', 'its name in the run, or its address')
+    .argument('[config]', 'the same as --config')
     .action(
       command('endpoints remove', async () => (await import('./commands/endpoints.ts')).endpointsRemove),
     );

@@ -84,7 +84,7 @@ test('one is added and the other drained in the middle of a run, which ends righ
   expect(added.stderr).toContain('two is used by run R, within a second.');
   await expect.poll(() => arrivals(1).length, { timeout: 15_000 }).toBeGreaterThan(0);
 
-  const drained = await endpoints('drain', 'one', '--json');
+  const drained = await endpoints('drain', 'one', 'config.yaml', '--json');
   expect(drained.code, drained.stderr).toBe(0);
   expect(JSON.parse(drained.stdout)).toMatchObject({
     runId: 'R',

@@ -80,7 +80,7 @@ function nothingAdopted(envelope: unknown): unknown {
 }
 
 test('I2: a store that skips the epoch check of an append is found', async () => {
-  expect(await firstBroken({ store: withoutAppendCheck }, 36)).toMatch(/^I2: /);
+  expect(await firstBroken({ store: withoutAppendCheck }, 38)).toMatch(/^I2: /);
 });
 
 test('I2: a store that takes commits of a former leader is found', async () => {
@@ -92,7 +92,7 @@ test('I1: a journal that answers before it has written is found', async () => {
 });
 
 test('I7: a router that does not take over what is out is found', async () => {
-  expect(await firstBroken({ arriving: nothingAdopted }, 45)).toMatch(/^I7: /);
+  expect(await firstBroken({ arriving: nothingAdopted }, 79)).toMatch(/^I7: /);
 });
 
 test('a conversation that two workers are granted is found by what it costs', async () => {

@@ -22,26 +22,32 @@ interface AddFlags extends Flags, Omit<EndpointWish, 'url' | 'timeoutS'> {
   readonly check: boolean;
 }
 
-export async function endpointsList(flags: Flags): Promise<number> {
-  const list = await listEndpoints(flags, processEnvironment());
+type Given = string | undefined;
+
+/** A configuration that is named as in other commands counts like `--config`. */
+const at = <F extends Flags>(config: Given, flags: F): F =>
+  config === undefined ? flags : { ...flags, config };
+
+export async function endpointsList(config: Given, flags: Flags): Promise<number> {
+  const list = await listEndpoints(at(config, flags), processEnvironment());
   print(flags.json === true ? JSON.stringify(list, null, 2) : listLines(list).join('\n'));
   return EXIT.done;
 }
 
-export async function endpointsAdd(url: string, flags: AddFlags): Promise<number> {
+export async function endpointsAdd(url: string, config: Given, flags: AddFlags): Promise<number> {
   const { timeout, check, name, model, weight, maxInFlight, roles, apiKeyEnv } = flags;
   const wish: EndpointWish = { url, name, model, weight, maxInFlight, roles, apiKeyEnv, timeoutS: timeout };
-  const added = await addEndpoint(flags, processEnvironment(), wish, { checks: check });
+  const added = await addEndpoint(at(config, flags), processEnvironment(), wish, { checks: check });
   return told(added, flags, `is used by run ${added.runId}`);
 }
 
-export async function endpointsDrain(name: string, flags: Flags): Promise<number> {
-  const drained = await endEndpoint(flags, processEnvironment(), name, 'drain');
+export async function endpointsDrain(name: string, config: Given, flags: Flags): Promise<number> {
+  const drained = await endEndpoint(at(config, flags), processEnvironment(), name, 'drain');
   return told(drained, flags, `finishes what it has of run ${drained.runId}, and gets nothing more`);
 }
 
-export async function endpointsRemove(name: string, flags: Flags): Promise<number> {
-  const removed = await endEndpoint(flags, processEnvironment(), name, 'remove');
+export async function endpointsRemove(name: string, config: Given, flags: Flags): Promise<number> {
+  const removed = await endEndpoint(at(config, flags), processEnvironment(), name, 'remove');
   return told(removed, flags, `is removed from run ${removed.runId}; what is in flight there is finished`);
 }
 

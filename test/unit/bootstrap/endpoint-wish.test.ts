@@ -130,6 +130,13 @@ describe('an endpoint that is to be drained or removed', () => {
     expect(refusalOf(() => rowToChange('two', 'drain', []))).toEqual(usage('until it has begun'));
   });
 
+  it('is known by its address, where that is clear', () => {
+    const one = changeOf('one', { baseUrl: AT });
+    expect(rowToChange(`${AT}/`, 'remove', [one])).toEqual({ ...one, wanted: 'remove' });
+    const two = changeOf('two', { baseUrl: AT, model: 'm2' });
+    expect(refusalOf(() => rowToChange(AT, 'remove', [one, two]))).toEqual(usage('The run has: one, two.'));
+  });
+
   it('is not a server of the run itself, which looks after it', () => {
     const known = [changeOf('managed-vllm-0', { source: 'managed' })];
     const refused = usage('managed-vllm-0 is a server that the run starts and stops itself');
