@@ -29,6 +29,10 @@ export interface ExportReport {
   readonly outputDir: string;
 }
 
+/** Whether the output folder is one of ours, which the store can make anew. */
+export const hasDataset = async ({ folders }: Project): Promise<boolean> =>
+  (await readMarker(folders.output)) !== null;
+
 /** @throws DlgforgeError `held` while a run writes the dataset; `output` when there is nothing, or no place, to write. */
 export async function exportFiles(project: Project, options: ExportOptions): Promise<ExportReport> {
   await using cleanUp = new AsyncDisposableStack();

@@ -8,6 +8,7 @@ import { payloadOf } from '../export/dataset-rows.ts';
 import type { RunId } from '../kernel/ids.ts';
 import type { CallTotals, Dataset, RunCounts, Store } from '../ports/store.ts';
 import type { Project } from './project.ts';
+import type { FormatsOutcome } from './push/formats.ts';
 
 export interface LanguageReport {
   readonly language: string;
@@ -53,6 +54,8 @@ export interface RunReport {
   readonly logsDir: string;
   /** True when any answer came from the rehearsal backend. */
   readonly rehearsal: boolean;
+  /** What became of `saving.export.formats`; null when none are configured, or the run is not complete. */
+  readonly exports: FormatsOutcome | null;
   /** What became of publishing at the end of the run; null when none was wanted, or the run is not complete. */
   readonly publication: Publication | null;
 }
@@ -127,6 +130,7 @@ export async function reportRun(options: ReportOptions): Promise<RunReport> {
     outputDir: project.folders.output,
     logsDir: project.folders.logs,
     rehearsal: models.some((row) => row.rehearsal),
+    exports: null,
     publication: null,
   };
 }

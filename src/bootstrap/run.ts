@@ -12,6 +12,7 @@ import { type Generation, startGeneration } from './generation.ts';
 import { type PreparedRun, prepareRun } from './prepare-run.ts';
 import type { Project } from './project.ts';
 import { publishAfterRun } from './push/auto-push.ts';
+import { writeFormatsAfterRun } from './push/formats.ts';
 import type { RunOptions } from './run-options.ts';
 import { type RunEndpoints, watchRunEndpoints } from './run-endpoints.ts';
 import { type DetachedRun, reportRun, type RunReport } from './run-report.ts';
@@ -24,8 +25,10 @@ export async function runProject(project: Project, options: RunOptions): Promise
   const report = project.config.run.distributed.enabled
     ? await (await import('./cluster/distributed-run.ts')).runDistributed(project, options)
     : await runHere(project, options);
-  // The files are here and complete: whoever wrote them publishes them.
-  return report.status === 'detached' ? report : await publishAfterRun(project, options, report);
+  if (report.status === 'detached') return report;
+  // The files are here and complete: whoever wrote them exports and publishes them.
+  const withFormats = await writeFormatsAfterRun(project, report);
+  return await publishAfterRun(project, options, withFormats);
 }
 
 async function runHere(project: Project, options: RunOptions): Promise<RunReport> {

@@ -5,7 +5,7 @@ export const EXIT = {
   done: 0,
   failed: 1,
   usage: 2,
-  /** The run is complete; what should follow it, publishing, was not done. */
+  /** The run is complete; what should follow it, further formats or publishing, was not done. */
   unpublished: 3,
   interrupted: 130,
 } as const;

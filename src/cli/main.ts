@@ -7,6 +7,7 @@ import { addConversationCommands } from './conversations-program.ts';
 import { addDatasetCommands } from './datasets-program.ts';
 import { addEndpointsCommands } from './endpoints-program.ts';
 import { EXIT } from './exit-codes.ts';
+import { addExportOptions } from './export-overrides.ts';
 import { addActorsCommands, addAttachCommand, addRunsCommands } from './runs-program.ts';
 import { watchStreams } from './terminal.ts';
 
@@ -86,14 +87,17 @@ export function createProgram(): Command {
   addAttachCommand(program);
   addEndpointsCommands(program);
 
-  located(program.command('export'))
-    .description('make the output files anew from the store, or those of a run of a cluster anywhere')
+  addExportOptions(located(program.command('export')))
+    .description(
+      'make the output files anew from the store, or those of a run of a cluster anywhere; with --format also the dataset in other formats',
+    )
     .argument('<config or run-id>', 'path of the configuration file, or the id of a run')
     .option('--run <run-id>', 'only this run; needs --output-dir when the folder holds other runs')
     .option(
       '--output-dir <dir>',
-      'folder to write to, relative to the working directory (default: that of the configuration; the id of a run)',
+      'folder to write to, relative to the working directory (default: that of the configuration; the id of a run); with --format: of the formats (default: exports in the output folder)',
     )
+    .option('--set <key=value>', 'any key of the configuration; may be repeated', collect, [])
     .addOption(json('print what was written as JSON'))
     .addOption(verbose())
     .action(command('export', async () => (await import('./commands/export.ts')).exportFiles));

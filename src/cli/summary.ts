@@ -20,6 +20,7 @@ export function renderSummary(report: RunReport, configPath: string, workingDir:
     ...section('Judge', judgeLines(report)),
     ...section('Endpoints', endpointLines(report)),
     ...section('Files', [`dataset  ${place(report.outputDir)}`, `logs     ${place(report.logsDir)}`]),
+    ...section('Formats', formatLines(report, configPath, place)),
     ...section('Publishing', publishingLines(report)),
     ...section('Next', nextLines(report, configPath)),
     '',
@@ -89,6 +90,17 @@ export function judgeLines({ judge }: Pick<RunReport, 'judge'>): string[] {
       ? 'no verdicts'
       : `mean ${decimal(judge.mean, 2)} over ${count(judge.verdicts)} verdicts`;
   return [judge.without === 0 ? mean : `${mean}; ${count(judge.without)} without a verdict`, ...bars];
+}
+
+function formatLines({ exports }: RunReport, configPath: string, place: (path: string) => string): string[] {
+  if (exports === null) return [];
+  const formats = exports.formats.join(', ');
+  if (exports.type === 'written') return [`${formats} in ${place(exports.folder)}`];
+  return [
+    `FAILED: ${exports.message}`,
+    'The run itself is complete. Write them without another run:',
+    `npx dlgforge export ${configPath} --format ${exports.formats.join(',')}`,
+  ];
 }
 
 function publishingLines({ publication }: RunReport): string[] {

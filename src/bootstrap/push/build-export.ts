@@ -45,8 +45,10 @@ export interface ExportPlaces {
 export interface BuildOptions extends ExportPlaces {
   /** @default those of the configuration; without any `sharegpt` */
   readonly formats?: readonly ExportFormat[];
-  /** Whether statistics, plots and run states go along. @default as the configuration says */
-  readonly plain?: boolean;
+  /** @default `saving.hf_push.source_file` */
+  readonly sourceFile?: string;
+  /** Without statistics, plots and run states, whatever the configuration says. @default false */
+  readonly bare?: boolean;
   readonly stop?: AbortSignal;
   /** For tests: see `ExportFolderOptions`. */
   readonly onStep?: (step: SwapStep) => Promise<void> | void;
@@ -126,11 +128,11 @@ function formatsOf({ config }: Project): readonly ExportFormat[] {
 
 const openSource = (
   { config }: Project,
-  { sourceDir }: Pick<ExportPlaces, 'sourceDir'>,
+  { sourceDir, sourceFile }: Pick<BuildOptions, 'sourceDir' | 'sourceFile'>,
 ): Promise<SourceRows> =>
   SourceRows.open({
     sourceDir,
-    sourceFile: config.saving.hf_push.source_file,
+    sourceFile: sourceFile ?? config.saving.hf_push.source_file,
     columns: config.saving.output_columns,
   });
 
@@ -288,7 +290,7 @@ type Filled = Pick<BuiltExport, 'files' | 'records' | 'stats' | 'rehearsal'>;
 async function fill(filling: Filling): Promise<Filled> {
   const { project, options, plan, paths, folder, source } = filling;
   const push = project.config.saving.hf_push;
-  const wanted = options.plain === true ? { stats: null, plots: null } : paths;
+  const wanted = options.bare === true ? { stats: null, plots: null } : paths;
   const collector = wanted.stats === null && wanted.plots === null ? null : new StatsCollector();
   const written = await writeRows(filling, collector);
   const runs = await runFactsOf(project, options.sourceDir);
@@ -312,7 +314,7 @@ async function fill(filling: Filling): Promise<Filled> {
     }
   }
   const states =
-    push.include_run_state && options.plain !== true
+    push.include_run_state && options.bare !== true
       ? await copyRunStates(options.sourceDir, folder, [project.root, options.sourceDir, homedir()])
       : [];
   await put(

@@ -56,7 +56,8 @@ export async function run(configPath: string, flags: Flags): Promise<number> {
     }
     if (flags.json === true) print(JSON.stringify(report, null, 2));
     else say(renderSummary(report, configPath, process.cwd()));
-    return report.publication?.type === 'failed' ? EXIT.unpublished : exitCodeOfEnd(report.status);
+    const isUndone = [report.publication?.type, report.exports?.type].includes('failed');
+    return isUndone ? EXIT.unpublished : exitCodeOfEnd(report.status);
   } catch (error) {
     // With the whole story, which the one line on the terminal leaves out (A16).
     project.logger.log(

@@ -44,13 +44,13 @@ class StreamLines implements LineWriter {
   readonly #streams: readonly Writable[];
   #pending: string[] = [];
   #pendingLength = 0;
-  #failure: unknown = null;
+  #failure: Error | null = null;
 
   constructor(path: string, streams: readonly Writable[]) {
     this.#path = path;
     this.#streams = streams;
     for (const stream of streams) {
-      stream.on('error', (error) => {
+      stream.on('error', (error: Error) => {
         this.#failure ??= error;
         this.abandon();
       });
@@ -69,7 +69,10 @@ class StreamLines implements LineWriter {
     const last = this.#streams.at(-1);
     await naming(this.#path, async () => {
       first?.end();
-      if (last !== undefined) await finished(last);
+      if (last === undefined) return;
+      await finished(last).catch((error: unknown) => {
+        throw this.#failure ?? error;
+      });
     });
   }
 
@@ -89,11 +92,11 @@ class StreamLines implements LineWriter {
         new Promise<void>((resolve, reject) => {
           const failed = this.#failure;
           if (failed !== null) {
-            reject(failed as Error);
+            reject(failed);
             return;
           }
           this.#streams[0]?.write(text, (error) => {
-            if (error) reject((this.#failure as Error | null) ?? error);
+            if (error) reject(this.#failure ?? error);
             else resolve();
           });
         }),

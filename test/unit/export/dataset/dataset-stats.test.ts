@@ -4,7 +4,7 @@ import { sanitiseRow } from '../../../../src/export/dataset/sanitise.ts';
 
 const statsOf = (rows: readonly object[]) => {
   const collector = new StatsCollector();
-  for (const row of rows) collector.add(sanitiseRow({ known: row as never, unknown: {} }).row);
+  for (const row of rows) collector.add(sanitiseRow({ known: row, unknown: {} }).row);
   return collector.stats({ sourceFile: 'x.jsonl', coverage: null, usage: null });
 };
 
