@@ -5,7 +5,7 @@ import type { ConversationPayload, JsonObject } from '../dialogue/conversation-r
 import type { ConversationEvent } from '../dialogue/conversation-state.ts';
 import type { Passage } from '../dialogue/passage.ts';
 import { payloadOf as payloadOfState } from '../dialogue/payload.ts';
-import { parsePythonJson } from '../dialogue/python-json.ts';
+import { parsePythonJson, pythonJsonIndented } from '../dialogue/python-json.ts';
 import { namedToolRounds } from '../dialogue/record-messages.ts';
 import { conversationFile } from '../dialogue/records.ts';
 import { recordSource } from '../export/dataset-rows.ts';
@@ -181,8 +181,10 @@ function passagesOf({ offered, state }: AskedConversation): Map<number, Passage>
   return used;
 }
 
-/** For programs: the record, and around it what it does not say. */
-export const conversationJson = (shown: ShownConversation): object => ({
+/** For programs: the record as its file has it, and around it what it does not say. */
+export const conversationJson = (shown: ShownConversation): string => pythonJsonIndented(jsonOf(shown));
+
+const jsonOf = (shown: ShownConversation): object => ({
   conversation_id: shown.payload.conversationId,
   status: shown.status,
   drop_reason: shown.dropReason,

@@ -14,7 +14,7 @@ export async function show(id: string, config: string | undefined, flags: Flags)
   const opened = await openStoreOfRuns(named, processEnvironment(), say);
   try {
     const shown = await showConversation(opened, id);
-    if (flags.json === true) print(JSON.stringify(conversationJson(shown), null, 2));
+    if (flags.json === true) print(conversationJson(shown));
     else print(conversationLines(shown, lineStyle()).join('\n'));
     return EXIT.done;
   } finally {
