@@ -35,6 +35,7 @@ export async function checkEndpoint(
   mayPay = true,
 ): Promise<EndpointHealth> {
   const models = [...new Set(asked.map(({ model }) => model))];
+  const startedAtMs = Date.now();
   try {
     const served = endpoint.provider.listsModels ? await listedModels(endpoint, signal) : null;
     const problems = new Map<string, EndpointHealth>();
@@ -48,18 +49,19 @@ export async function checkEndpoint(
     }
     return worst(asked, problems) ?? { type: 'healthy', models: served ?? models };
   } catch (error) {
-    return unhealthy(endpoint, failureOf(error));
+    return unhealthy(endpoint, failureOf(error, startedAtMs));
   }
 }
 
 /** Whether anybody is there: what it says to the request is not looked at, unless it is in trouble itself. */
 export async function checkReachable(endpoint: ModelEndpoint, signal: AbortSignal): Promise<EndpointHealth> {
   if (!endpoint.provider.listsModels) return REACHABLE;
+  const startedAtMs = Date.now();
   try {
     await listedModels(endpoint, signal);
     return REACHABLE;
   } catch (error) {
-    const failure = failureOf(error);
+    const failure = failureOf(error, startedAtMs);
     return failure.status !== null && failure.status < 500 ? REACHABLE : unhealthy(endpoint, failure);
   }
 }
@@ -121,6 +123,7 @@ async function probe(
   served: readonly string[] | null,
   signal: AbortSignal,
 ): Promise<EndpointHealth | null> {
+  const startedAtMs = Date.now();
   try {
     const timeout = AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
     const messages = [{ role: 'user' as const, content: 'Say OK.' }];
@@ -130,7 +133,7 @@ async function probe(
       .asResponse();
     return null;
   } catch (error) {
-    const failure = failureOf(error);
+    const failure = failureOf(error, startedAtMs);
     // The server read the request and knows the model: a busy moment or a limit of its own is no reason to stop.
     if (failure.type === 'refused' || (failure.type === 'retry_later' && failure.rateLimited)) return null;
     if (failure.type === 'unusable' && (failure.status === 404 || failure.status === 400))
@@ -139,11 +142,12 @@ async function probe(
   }
 }
 
-function failureOf(error: unknown): FailedAttempt {
+function failureOf(error: unknown, startedAtMs: number): FailedAttempt {
   const failure = httpFailureOf(error);
   if (failure !== null) return failureOfStatus(failure, readServerError(failure.bodyText), Date.now());
   const timedOut = error instanceof Error && /timed? ?out|aborted/i.test(messageOf(error));
-  return failureOfConnection(error, timedOut ? LIST_TIMEOUT_MS : null);
+  const waitedMs = 1000 * Math.round((Date.now() - startedAtMs) / 1000);
+  return failureOfConnection(error, timedOut ? waitedMs : null);
 }
 
 function notServed(

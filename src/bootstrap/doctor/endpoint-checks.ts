@@ -11,7 +11,10 @@ const TIMEOUT_MS = 15_000;
 /** Nothing is learned here that a run should rely on. */
 const forgetful: CapabilityMemory = { load: async () => new Map(), remember: async () => undefined };
 
-export function endpointChecks(project: Project, requirements: Requirements): Promise<readonly Check[]> {
+export function endpointChecks(
+  project: Pick<Project, 'loaded' | 'logger'>,
+  requirements: Requirements,
+): Promise<readonly Check[]> {
   const { roles, keys } = requirements;
   const lacking = rolesThatLack(requirements);
   return guarded('endpoints', async () => {

@@ -2,10 +2,11 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { checkAttached } from '../../../src/bootstrap/attach.ts';
 import { openBackend } from '../../../src/bootstrap/backend.ts';
+import { endpointChecks } from '../../../src/bootstrap/doctor/endpoint-checks.ts';
 import type { Environment } from '../../../src/config/environment.ts';
 import { checkRequirements } from '../../../src/config/requirements.ts';
 import { messageOf } from '../../../src/kernel/errors.ts';
-import type { Logger } from '../../../src/kernel/logger.ts';
+import { type Logger, silentLogger } from '../../../src/kernel/logger.ts';
 import { MemoryStore } from '../../../src/store/memory-store.ts';
 import type { ModelPort } from '../../../src/ports/model.ts';
 import { apiError, type ChatServer, completion, sendJson } from '../../support/chat-server.ts';
@@ -20,6 +21,8 @@ const vllm = (models: readonly string[], key: string | null = null): Promise<Cha
     const data = models.map((id) => ({ id, object: 'model', owned_by: 'vllm' }));
     return sendJson(response, 200, path.endsWith('/models') ? { object: 'list', data } : completion());
   });
+
+const fileless = { ...silentLogger, redact: () => undefined, close: () => undefined };
 
 async function nobody(): Promise<string> {
   const server = await serverFor(() => undefined);
@@ -166,6 +169,20 @@ describe('the check before the run', () => {
     await run.check();
     expect(server.requests.map(({ path }) => path)).toEqual(['/v1/models']);
   });
+});
+
+test('doctor tells a server that can be spared from one that is needed', async () => {
+  const [good, judges, away] = [await vllm(['m']), await vllm(['big']), await nobody()];
+  const found = async (endpoints: string, judge: string) => {
+    const loaded = load(
+      attached(endpoints, `user: {model: m}, assistant: {model: m}, judge: {model: ${judge}}`),
+    );
+    const checks = await endpointChecks({ loaded, logger: fileless }, checkRequirements(loaded, 'run'));
+    return checks.map(({ outcome }) => outcome);
+  };
+  expect(await found(`["${good.url}", "${away}"]`, 'm')).toEqual(['ok', 'warning']);
+  expect(await found(`["${good.url}", "${judges.url}"]`, 'big')).toEqual(['warning', 'warning']);
+  expect(await found(`["${good.url}", "${away}"]`, 'big')).toEqual(['problem', 'problem']);
 });
 
 describe('E5, H7 keys', () => {
