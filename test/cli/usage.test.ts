@@ -13,7 +13,19 @@ test('--version and --help answer on stdout', async () => {
   expect(await runCli(['--version'])).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: '' });
   const help = await runCli(['--help']);
   expect(help).toMatchObject({ code: 0, stderr: '' });
-  for (const command of ['run', 'doctor', 'init', 'config', 'runs', 'export', 'rehearse'])
+  for (const command of [
+    'run',
+    'doctor',
+    'init',
+    'config',
+    'runs',
+    'export',
+    'rehearse',
+    'show',
+    'replay',
+    'stats',
+    'seeds-migrate',
+  ])
     expect(help.stdout).toContain(`  ${command}`);
 });
 
@@ -28,6 +40,9 @@ describe('usage errors end with 2 and say what is wrong on stderr', () => {
     [['run', 'c.yaml', '--set', 'run.batch_sise=3'], 'Did you mean run.batch_size?'],
     [['run', 'c.yaml', '--set', 'run.batch_size'], '--set key=value'],
     [['runs', 'show'], "missing required argument 'run-id'"],
+    [['show'], "missing required argument 'conversation-id'"],
+    [['replay', 'x', '--turn', '0'], 'must be a whole number above 0'],
+    [['seeds-migrate'], "missing required argument 'config'"],
     [['rehearse', '--port', '99999'], 'must be a port'],
     [['rehearse', '--options', '{'], '--options is not JSON'],
   ])('%j', async ([args, text]) => {
@@ -37,7 +52,7 @@ describe('usage errors end with 2 and say what is wrong on stderr', () => {
   });
 });
 
-test.for(['run', 'doctor', 'export', 'config show'])(
+test.for(['run', 'doctor', 'export', 'config show', 'seeds-migrate', 'stats'])(
   '%s names a configuration that is not there',
   async (command) => {
     const { code, stdout, stderr } = await runCli([...command.split(' '), 'nowhere/config.yaml'], '/');
