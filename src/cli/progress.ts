@@ -17,10 +17,11 @@ const TERMINAL_MS = 200;
 const PLAIN_MS = 5_000;
 const COLUMNS_OF_A_PIPE = 80;
 
-export function openProgress(stream: NodeJS.WriteStream, quiet: boolean): Progress {
+/** @param tag begins the lines that say what is being done, where there are no bars. */
+export function openProgress(stream: NodeJS.WriteStream, quiet: boolean, tag = 'run'): Progress {
   const watch = new Watch();
   if (stream.isTTY && !quiet) return new LiveProgress(stream, watch);
-  return new PlainProgress(stream, watch, quiet);
+  return new PlainProgress(stream, watch, quiet, tag);
 }
 
 /** Looks at the run at intervals, one look at a time. */
@@ -117,18 +118,20 @@ class PlainProgress implements Progress {
   readonly #stream: NodeJS.WriteStream;
   readonly #watch: Watch;
   readonly #quiet: boolean;
+  readonly #tag: string;
   #last = '';
   #countedAtMs = 0;
 
-  constructor(stream: NodeJS.WriteStream, watch: Watch, quiet: boolean) {
+  constructor(stream: NodeJS.WriteStream, watch: Watch, quiet: boolean, tag: string) {
     this.#stream = stream;
     this.#watch = watch;
     this.#quiet = quiet;
+    this.#tag = tag;
   }
 
   status(text: string | null): void {
     if (text === null || (isCounting(text) && !this.#isTimeToCount())) return;
-    this.#say(`[run] ${text}`);
+    this.#say(`[${this.#tag}] ${text}`);
   }
 
   started(run: RunStart): void {

@@ -9,7 +9,7 @@ import { type CliProject, makeProject, withoutTimes } from '../support/cli-proje
 const SAMPLES = 14;
 /** What has been printed when a kill is due; it comes up to so many milliseconds later. */
 const MOMENTS: readonly (readonly [string, number])[] = [
-  ...Array.from({ length: 7 }, () => ['[judge]', 250] as const),
+  ...Array.from({ length: 7 }, () => [' verdicts on ', 250] as const),
   ['writing the files', 40],
   ['bringing the files up to date', 60],
   ['bringing the files up to date', 150],

@@ -76,18 +76,17 @@ export async function judgeProject(project: Project, options: JudgeOptions): Pro
 
   const shown = await store.verdicts.shown(datasetId);
   const isShown = shown?.pass.id === pass.id;
-  let work: Work = { end: { type: 'completed' }, figures: null, finished: 0 };
-  if (found.missing > 0) {
-    if (!options.rejudge) await begin();
-    work = await judgeMissing(project, prepared, options, selection, found, counts);
-  }
-  const { end, figures, finished } = work;
+  const isChanged = found.missing > 0 || options.rejudge || !isShown;
+  if (isChanged && !options.rejudge) await begin();
+  const { end, figures, finished } =
+    found.missing === 0
+      ? NOTHING_TO_ASK
+      : await judgeMissing(project, prepared, options, selection, found, counts);
   if (isDlgforgeError(endError(end), 'stale_epoch')) throw takenOver();
 
   const hasVerdicts = counts.given + counts.without + counts.tally.read().verdicts > 0;
   const publishes = end.type !== 'failed' && hasVerdicts;
   const rejudged = options.rejudge && end.type === 'completed' && found.left === 0;
-  const isChanged = found.missing > 0 || options.rejudge || !isShown;
   if (isChanged && (publishes || isShown)) {
     options.observer.status('writing the files');
     if (publishes) await store.verdicts.publish(lease, datasetId, pass.id, rejudged);
@@ -129,6 +128,8 @@ function candidatesOf(
     onSkipped: (name, reason) => counts.skipped.add(`${name}: ${reason}`),
   });
 }
+
+const NOTHING_TO_ASK: Work = { end: { type: 'completed' }, figures: null, finished: 0 };
 
 /** @throws DlgforgeError `output` when nothing can be judged, `usage` when no conversation is in the languages. */
 async function surveyed(

@@ -27,7 +27,7 @@ const STOPPING = {
 };
 
 export async function judge(configPath: string, flags: Flags): Promise<number> {
-  const progress = openProgress(process.stderr, flags.quiet);
+  const progress = openProgress(process.stderr, flags.quiet, 'judge');
   const project = openProject({
     configPath,
     overrides: judgeOverrides(flags),
