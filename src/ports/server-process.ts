@@ -73,6 +73,16 @@ export interface ServerProcess {
   release(): void;
 }
 
+export interface KeptServer {
+  /** Equal for servers of which `findKept` takes one for the other. */
+  readonly orderHash: string;
+  readonly pid: number;
+  readonly port: number;
+  readonly gpus: readonly number[];
+  /** Somebody has it in use, so that it would not be found. */
+  readonly isUsed: boolean;
+}
+
 export interface ServerProcesses {
   /**
    * Whether `program` can be called here.
@@ -86,8 +96,8 @@ export interface ServerProcesses {
    * there is none. Ask before GPUs are given out: it brings its own (`gpus`).
    */
   findKept(order: ServerOrder): Promise<ServerProcess | null>;
-  /** GPUs of this machine that kept servers hold. */
-  keptGpus(): Promise<readonly number[]>;
+  /** Kept servers that run on this machine, used or not. */
+  kept(): Promise<readonly KeptServer[]>;
   /**
    * Ends what is left of servers that were not to be kept and whose starter has died, and what is left of kept
    * ones whose program has died; gives their number. Only what has a record here and carries its mark.

@@ -233,7 +233,7 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
       expect(await kept.processes.findKept(order)).toBeNull();
       await starter.kill();
       expect(await kept.processes.sweep()).toBe(0);
-      expect(await kept.processes.keptGpus()).toEqual([2, 3]);
+      expect(await kept.processes.kept()).toMatchObject([{ gpus: [2, 3] }]);
 
       const next = {
         ...order,
@@ -254,7 +254,7 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
       expect(await again.stop()).toMatchObject({ code: null, reason: 'was stopped', left: [] });
       await goneMs([family.api, family.engine], 100);
       expect(recordsLeft(kept.stateDir)).toEqual([]);
-      expect(await kept.processes.keptGpus()).toEqual([]);
+      expect(await kept.processes.kept()).toEqual([]);
     } finally {
       kept.end();
     }

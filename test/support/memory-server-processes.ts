@@ -121,6 +121,8 @@ export class MemoryServer implements ServerProcess {
   }
 }
 
+const hashOf = ({ program, args }: ServerOrder): string => [program, ...args].join(' ');
+
 /** `programs`: those that can be called. @default any */
 export function memoryMachine(clock: Clock, programs: readonly string[] | null = null): MemoryMachine {
   const servers: MemoryServer[] = [];
@@ -128,7 +130,7 @@ export function memoryMachine(clock: Clock, programs: readonly string[] | null =
   const scripts: ServerScript[] = [];
   const running = (): MemoryServer[] => servers.filter(({ isRunning }) => isRunning);
   const same = ({ order }: MemoryServer, other: ServerOrder): boolean =>
-    order.keep && order.program === other.program && order.args.join(' ') === other.args.join(' ');
+    order.keep && hashOf(order) === hashOf(other);
 
   const requireProgram = (program: string): void => {
     if (programs === null || programs.includes(program)) return;
@@ -150,8 +152,21 @@ export function memoryMachine(clock: Clock, programs: readonly string[] | null =
         servers.push(server);
         return server;
       },
-      findKept: async (order) => running().find((server) => server.isReleased && same(server, order)) ?? null,
-      keptGpus: async () => running().flatMap((server) => (server.isReleased ? (server.gpus ?? []) : [])),
+      findKept: async (order) => {
+        const found = running().find((server) => server.isReleased && same(server, order)) ?? null;
+        if (found !== null) found.isReleased = false;
+        return found;
+      },
+      kept: async () =>
+        running()
+          .filter(({ order }) => order.keep)
+          .map((server) => ({
+            orderHash: hashOf(server.order),
+            pid: server.pid,
+            port: server.port,
+            gpus: server.gpus ?? [],
+            isUsed: !server.isReleased,
+          })),
       sweep: async () => 0,
     },
     probe: async (baseUrl) => {

@@ -75,6 +75,8 @@ const REPORT = z.object({
   /** It takes nothing more. */
   isLeaving: z.boolean(),
   replicas: z.array(REPLICA).max(1_024),
+  /** Kept servers that nobody uses. */
+  kept: z.array(z.object({ orderHash: text, gpus: z.array(count) })).max(1_024),
 });
 
 export type OfferedGpu = Readonly<z.infer<typeof GPU>>;

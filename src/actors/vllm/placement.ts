@@ -1,12 +1,15 @@
 /**
- * Where the replicas of a run go. Pure. Whole GPUs of one node for each replica, none twice; spread over the
- * nodes: the one with the fewest replicas of the run first, then the one with the most free GPUs, then by name.
+ * Where the replicas of a run go. Pure. Where a kept server of it runs first; then whole GPUs of one node for each
+ * replica, none twice, spread over the nodes: the one with the fewest replicas of the run first, then the one with
+ * the most free GPUs, then by name.
  */
 export interface Room {
   readonly node: string;
   readonly freeGpus: number;
   /** Replicas of the run that it has. */
   readonly replicas: number;
+  /** Kept servers of it that only have to be taken up. */
+  readonly kept: number;
 }
 
 export interface Place {
@@ -24,20 +27,25 @@ export function place(
   const places: Place[] = [];
   for (const index of indexes) {
     const [best] = left
-      .filter(({ freeGpus }) => freeGpus >= gpusPerReplica)
-      .toSorted((a, b) => a.replicas - b.replicas || b.freeGpus - a.freeGpus || (a.node < b.node ? -1 : 1));
+      .filter(({ freeGpus, kept }) => kept > 0 || freeGpus >= gpusPerReplica)
+      .toSorted(
+        (a, b) =>
+          Math.min(b.kept, 1) - Math.min(a.kept, 1) ||
+          a.replicas - b.replicas ||
+          b.freeGpus - a.freeGpus ||
+          (a.node < b.node ? -1 : 1),
+      );
     if (best === undefined) break;
-    best.freeGpus -= gpusPerReplica;
+    if (best.kept > 0) best.kept -= 1;
+    else best.freeGpus -= gpusPerReplica;
     best.replicas += 1;
     places.push({ node: best.node, index });
   }
   return places;
 }
 
-/** How many replicas there is room for. */
-export const roomFor = (gpusPerReplica: number, freeGpus: readonly number[]): number =>
-  gpusPerReplica === 0
-    ? freeGpus.length === 0
-      ? 0
-      : Number.POSITIVE_INFINITY
-    : freeGpus.reduce((sum, free) => sum + Math.floor(free / gpusPerReplica), 0);
+/** How many more replicas there is room for. */
+export function roomFor(gpusPerReplica: number, rooms: readonly Room[]): number {
+  if (gpusPerReplica === 0) return rooms.length === 0 ? 0 : Number.POSITIVE_INFINITY;
+  return rooms.reduce((sum, { freeGpus, kept }) => sum + kept + Math.floor(freeGpus / gpusPerReplica), 0);
+}

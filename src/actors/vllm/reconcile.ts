@@ -6,13 +6,15 @@ import type { RunId } from '../../kernel/ids.ts';
 import type { RunEndpoint } from '../../ports/store.ts';
 import type { HostReport, ReplicaReport } from './host-messages.ts';
 import { endpointName } from './endpoint-name.ts';
-import { type Place, place } from './placement.ts';
+import { type Place, place, type Room } from './placement.ts';
 
 export interface WantedReplicas {
   readonly runId: RunId;
   readonly count: number;
   /** Whole GPUs of one node; 0: none. */
   readonly gpusPerReplica: number;
+  /** Of its servers, where they may be kept ones; null: each is a new one. */
+  readonly orderHash: string | null;
 }
 
 /** One replica as the run sees it. */
@@ -71,11 +73,7 @@ export function reconcile(
   const unableNodes = new Set(found.filter(({ state }) => state === 'unable').map(({ node }) => node));
   const rooms = reports
     .filter(({ node, isLeaving }) => !isLeaving && !unableNodes.has(node))
-    .map(({ node, gpus, replicas }) => ({
-      node,
-      freeGpus: gpus.filter(({ usedBy }) => usedBy === null).length,
-      replicas: replicas.filter((replica) => replica.runId === runId).length,
-    }));
+    .map((report) => roomOf(wanted, report));
   const start = silent.length > 0 ? [] : place(missing, gpusPerReplica, rooms);
   const starting = new Map(start.map(({ index, node }) => [index, node]));
   const whyUnable = found
@@ -105,6 +103,13 @@ export function reconcile(
     }),
   };
 }
+
+export const roomOf = ({ runId, orderHash }: WantedReplicas, report: HostReport): Room => ({
+  node: report.node,
+  freeGpus: report.gpus.filter(({ usedBy }) => usedBy === null).length,
+  replicas: report.replicas.filter((replica) => replica.runId === runId).length,
+  kept: report.kept.filter((server) => server.orderHash === orderHash).length,
+});
 
 const noRoom = (gpus: number): string =>
   gpus === 0 ? 'there is no node' : `no node has ${gpus === 1 ? 'a free GPU' : `${gpus} free GPUs`}`;

@@ -24,7 +24,7 @@ export type Condition =
 const SILENT_MAX_MS = 30_000;
 
 export class VitalSigns {
-  readonly #model: string;
+  readonly #models: readonly string[];
   readonly #limits: VitalLimits;
   readonly #startedAtMs: number;
   #serves = false;
@@ -32,19 +32,20 @@ export class VitalSigns {
   /** When the tokens last changed, or nothing was in it. */
   #progress: { readonly atMs: number; readonly tokens: number } | null = null;
 
-  constructor(model: string, limits: VitalLimits, startedAtMs: number) {
-    this.#model = model;
+  constructor(models: readonly string[], limits: VitalLimits, startedAtMs: number) {
+    this.#models = models;
     this.#limits = limits;
     this.#startedAtMs = startedAtMs;
   }
 
   read(vitals: ServerVitals, nowMs: number): Condition {
     const { isHealthy, models } = vitals;
-    if (isHealthy && models !== null && !models.includes(this.#model)) {
+    const missing = this.#models.filter((model) => models !== null && !models.includes(model));
+    if (isHealthy && models !== null && missing.length > 0) {
       const served = models.length === 0 ? 'no model' : models.join(', ');
       return {
         type: 'hopeless',
-        reason: `it serves ${served}, and ${this.#model} was asked for. Correct llm.vllm.served_model_name, or what llm.vllm.extra_args says of it.`,
+        reason: `it serves ${served}, and ${missing.join(', ')} was asked for. Correct llm.vllm.served_model_name, or what llm.agents and llm.vllm.extra_args say of it.`,
       };
     }
     return this.#serves ? this.#whileServing(vitals, nowMs) : this.#whileStarting(vitals, nowMs);

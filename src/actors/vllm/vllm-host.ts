@@ -25,7 +25,8 @@ export interface ReplicaOrder {
   readonly server: Omit<ServerOrder, 'gpus'>;
   /** Whole GPUs; 0: none. */
   readonly gpuCount: number;
-  readonly model: string;
+  /** What its servers have to list. */
+  readonly models: readonly string[];
   readonly key: () => string | null;
   /** Where others find that key; null when none is demanded. */
   readonly keyVariable: string | null;
@@ -189,8 +190,8 @@ class VllmHost implements Behaviour<Message> {
     // Which GPUs does not matter to whether it is the same, how many does.
     const some = gpuCount === 0 ? null : Array.from({ length: gpuCount }, (_, gpu) => gpu);
     const found = server.keep ? await processes.findKept({ ...server, gpus: some }) : null;
-    const [offered, kept] = await Promise.all([this.#options.gpus(), processes.keptGpus()]);
-    return { order, found, offered, kept };
+    const [offered, kept] = await Promise.all([this.#options.gpus(), processes.kept()]);
+    return { order, found, offered, kept: kept.flatMap((each) => each.gpus) };
   }
 
   async #require(program: string): Promise<void> {
@@ -230,7 +231,7 @@ class VllmHost implements Behaviour<Message> {
         probe,
         order: { ...order.server, gpus },
         found,
-        model: order.model,
+        models: order.models,
         key: order.key,
         limits: order.limits,
         mayKeep: () => replica.state === 'serving' && replica.ending !== 'stop',
@@ -303,8 +304,10 @@ class VllmHost implements Behaviour<Message> {
   }
 
   async #report(): Promise<HostReport> {
-    const [offered, kept] = await Promise.all([this.#options.gpus(), this.#options.processes.keptGpus()]);
-    const users = new Map(kept.map((index) => [index, 'a kept server']));
+    const [offered, kept] = await Promise.all([this.#options.gpus(), this.#options.processes.kept()]);
+    const users = new Map(
+      kept.flatMap(({ gpus, pid }) => gpus.map((index) => [index, `kept server, pid ${pid}`])),
+    );
     for (const { runId, index, gpus } of this.#replicas.values())
       for (const gpu of gpus) users.set(gpu, `replica ${index} of ${runId}`);
     return {
@@ -312,6 +315,9 @@ class VllmHost implements Behaviour<Message> {
       gpus: offered.map((gpu) => ({ ...gpu, usedBy: users.get(gpu.index) ?? null })),
       isLeaving: this.#isLeaving,
       replicas: this.#views(),
+      kept: kept
+        .filter(({ isUsed }) => !isUsed)
+        .map(({ orderHash, gpus }) => ({ orderHash, gpus: [...gpus] })),
     };
   }
 

@@ -2,7 +2,7 @@
  * One model server under supervision: started, watched, and started again with back-off when it ends.
  *
  * Owns the process. Invariants: 1. any end of it is a failure, status 0 too: an engine that dies can take the
- * API server with it in good order; 2. it serves only when it is healthy and lists its model; 3. nothing of
+ * API server with it in good order; 2. it serves only when it is healthy and lists its models; 3. nothing of
  * its tree is left when it is started again.
  */
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
@@ -29,7 +29,7 @@ export interface VllmServerOptions {
   /** A kept server of the same order, found running: it is taken instead of a first start. */
   readonly found: ServerProcess | null;
   /** What `/v1/models` has to list. */
-  readonly model: string;
+  readonly models: readonly string[];
   /** What the server demands of requests; null: nothing (I8). */
   readonly key: () => string | null;
   readonly limits: ServerLimits;
@@ -144,8 +144,8 @@ class VllmServer implements Behaviour<ServerMessage> {
 
   #started(server: ServerProcess): void {
     this.#server = server;
-    const { model, limits, order } = this.#options;
-    this.#signs = new VitalSigns(model, limits, this.#context.clock.now());
+    const { models, limits, order } = this.#options;
+    this.#signs = new VitalSigns(models, limits, this.#context.clock.now());
     this.#context.pipe(
       server.ended,
       (exit) => ({ type: 'Ended', exit }),

@@ -30,7 +30,7 @@ export function leadReplicas(node: ClusterNode, parts: RunParts): LedReplicas | 
           .filter(({ card }) => card.kind === 'agent')
           .map(({ card }) => [card.node, vllmHostRef(card.node)]),
       ),
-    wanted: wantedReplicas(config, runId),
+    wanted: wantedReplicas(config, runId, null),
     endpoint: endpointShape(config, restored.roles),
     endpoints: {
       read: async () => (await store.runEndpoints(runId)).endpoints,

@@ -79,18 +79,21 @@ export async function checkLocalServers(servers: LocalServers): Promise<void> {
   await processes.require(program);
   // What an earlier process has left is no longer there when the servers start.
   await processes.sweep();
-  const wanted = wantedReplicas(config, runId(''));
-  const [found, kept] = await Promise.all([gpus(), processes.keptGpus()]);
-  // Kept servers may be those of this configuration; whether they are is seen when they are looked for.
-  const mayBeOurs = !config.llm.vllm.auto_stop_on_exit;
-  const usedBy = (index: number): string | null =>
-    kept.includes(index) && !mayBeOurs ? 'a kept server' : null;
+  const wanted = wantedReplicas(config, runId(''), root);
+  const [found, kept] = await Promise.all([gpus(), processes.kept()]);
+  const usedBy = (gpu: number): string | null => {
+    const server = kept.find((each) => each.gpus.includes(gpu));
+    return server === undefined ? null : `kept server, pid ${server.pid}`;
+  };
   const lack = lacksRoom(wanted, [
     {
       node: 'this machine',
       gpus: found.map((gpu) => ({ ...gpu, usedBy: usedBy(gpu.index) })),
       isLeaving: false,
       replicas: [],
+      kept: kept
+        .filter(({ isUsed }) => !isUsed)
+        .map(({ orderHash, gpus: held }) => ({ orderHash, gpus: [...held] })),
     },
   ]);
   if (lack !== null) throw lack;
@@ -140,7 +143,7 @@ class Replicas implements LocalReplicas {
     this.controller = startReplicaController({
       messenger: system,
       hosts: () => new Map([[NODE, host]]),
-      wanted: wantedReplicas(config, id),
+      wanted: wantedReplicas(config, id, project.root),
       endpoint: endpointShape(config, requirements.roles),
       endpoints: {
         read: async () => (this.#store === null ? [] : (await this.#store.runEndpoints(id)).endpoints),

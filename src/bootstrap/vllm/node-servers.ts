@@ -22,7 +22,6 @@ export interface NodeServersOptions {
   /** Where servers of this machine are written down. */
   readonly serversDir: string;
   readonly logsDir: string;
-  readonly folder: string;
   /** A configuration whose own keys count here; null: the environment alone. */
   readonly configPath: string | null;
 }
@@ -79,7 +78,7 @@ export async function startNodeServers(options: NodeServersOptions): Promise<Nod
 
 /** What the store says of the run, with what is secret filled in from here (I8, I10). */
 async function orderOf(
-  { node, environment, logsDir, folder, configPath }: NodeServersOptions,
+  { node, environment, logsDir, configPath }: NodeServersOptions,
   runId: RunId,
   index: number,
   ownHost: string,
@@ -104,6 +103,6 @@ async function orderOf(
     environment: restored.environment,
     runId,
     index,
-    place: { logsDir, listenHost: config.llm.vllm.host.trim(), ownHost, folder },
+    place: { logsDir, listenHost: config.llm.vllm.host.trim(), ownHost, folder: null },
   });
 }

@@ -1,7 +1,7 @@
 /** Whether there is room for the replicas of a run, before anything is started. */
 import type { HostReport } from '../../actors/vllm/host-messages.ts';
 import { roomFor } from '../../actors/vllm/placement.ts';
-import type { WantedReplicas } from '../../actors/vllm/reconcile.ts';
+import { roomOf, type WantedReplicas } from '../../actors/vllm/reconcile.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 
 /** Null when there is; otherwise what to tell, with what there is. */
@@ -11,8 +11,8 @@ export function lacksRoom(wanted: WantedReplicas, reports: readonly HostReport[]
   const running = hosts.flatMap(({ replicas }) =>
     replicas.filter((replica) => replica.runId === runId && replica.state !== 'unable'),
   ).length;
-  const free = hosts.map(({ gpus }) => gpus.filter(({ usedBy }) => usedBy === null).length);
-  if (running + roomFor(gpusPerReplica, free) >= count) return null;
+  const rooms = hosts.map((report) => roomOf(wanted, report));
+  if (running + roomFor(gpusPerReplica, rooms) >= count) return null;
   const what = `${count} ${count === 1 ? 'server' : 'servers'} with ${gpusPerReplica} ${gpusPerReplica === 1 ? 'GPU' : 'GPUs'} each`;
   if (hosts.length === 0) {
     return new DlgforgeError(

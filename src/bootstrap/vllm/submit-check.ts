@@ -27,7 +27,7 @@ export async function checkNodesForServers(
   runId: RunId,
   stop: AbortSignal,
 ): Promise<void> {
-  const wanted = wantedReplicas(config, runId);
+  const wanted = wantedReplicas(config, runId, null);
   const deadlineMs = Date.now() + WAIT_MS;
   for (;;) {
     const { reports, refusals } = await ask(node, config);

@@ -7,7 +7,7 @@ import { delimiter, join, resolve } from 'node:path';
 import { DlgforgeError, invariant, messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import { redactor } from '../../kernel/redact.ts';
-import type { ServerOrder, ServerProcess, ServerProcesses } from '../../ports/server-process.ts';
+import type { KeptServer, ServerOrder, ServerProcess, ServerProcesses } from '../../ports/server-process.ts';
 import { type Guardians, startGuardians } from './guardians.ts';
 import { claimFreePort, claimPort, type PortClaim } from './port-claim.ts';
 import { isSameProcess, MARK_VARIABLE, thisHost } from './process-table.ts';
@@ -84,9 +84,23 @@ class VllmProcesses implements ServerProcesses {
     return null;
   }
 
-  keptGpus(): Promise<readonly number[]> {
-    const kept = this.#records.ofThisHost().filter((record) => record.keep && isRunning(record));
-    return Promise.resolve([...new Set(kept.flatMap(({ gpus }) => gpus ?? []))].toSorted((a, b) => a - b));
+  async kept(): Promise<readonly KeptServer[]> {
+    const records = this.#records.ofThisHost().filter((record) => record.keep && isRunning(record));
+    return await Promise.all(
+      records.map(async (record): Promise<KeptServer> => {
+        // Whoever uses a kept server holds the claim of its port.
+        const claim = await claimPort(record.port);
+        claim?.release();
+        const { port, gpus, program } = record;
+        return {
+          orderHash: record.orderHash,
+          pid: program?.pid ?? 0,
+          port,
+          gpus: gpus ?? [],
+          isUsed: claim === null,
+        };
+      }),
+    );
   }
 
   async sweep(): Promise<number> {

@@ -85,7 +85,12 @@ export function hasStarter({ starter }: ServerRecord): boolean {
 }
 
 /** Two orders with the same hash want the same server, but for its address and the numbers of its GPUs. */
-export function orderHash({ program, args, env, gpus }: ServerOrder): string {
+export function orderHash({
+  program,
+  args,
+  env,
+  gpus,
+}: Pick<ServerOrder, 'program' | 'args' | 'env' | 'gpus'>): string {
   return sha256(canonicalJson([program, args, env, gpus?.length ?? null]));
 }
 

@@ -20,7 +20,11 @@ import type { RunEndpoint } from '../../../../src/ports/store.ts';
 const RUN = runId('run-1');
 
 const rooms = uniqueArray(constantFrom('a', 'b', 'c', 'd', 'e'), { maxLength: 5 }).chain((nodes) =>
-  tuple(...nodes.map((node) => record({ node: constant(node), freeGpus: nat(8), replicas: nat(3) }))),
+  tuple(
+    ...nodes.map((node) =>
+      record({ node: constant(node), freeGpus: nat(8), replicas: nat(3), kept: nat(2) }),
+    ),
+  ),
 );
 
 test('whole GPUs of one node, none twice, as many as there is room for', () => {
@@ -29,15 +33,11 @@ test('whole GPUs of one node, none twice, as many as there is room for', () => {
       const indexes = Array.from({ length: count }, (_, index) => index);
       const places = place(indexes, gpus, given);
       expect(new Set(places.map(({ index }) => index)).size).toBe(places.length);
-      for (const { node, freeGpus } of given) {
+      for (const { node, freeGpus, kept } of given) {
         const here = places.filter((each) => each.node === node).length;
-        expect(here * gpus).toBeLessThanOrEqual(freeGpus);
+        expect(Math.max(0, here - kept) * gpus).toBeLessThanOrEqual(freeGpus);
       }
-      const room = roomFor(
-        gpus,
-        given.map(({ freeGpus }) => freeGpus),
-      );
-      expect(places.length).toBe(Math.min(count, room));
+      expect(places.length).toBe(Math.min(count, roomFor(gpus, given)));
     }),
   );
 });
@@ -45,7 +45,7 @@ test('whole GPUs of one node, none twice, as many as there is room for', () => {
 test('they are spread over the nodes', () => {
   assert(
     property(rooms, nat(12), (given, count) => {
-      const even = given.map((room) => ({ ...room, freeGpus: 20, replicas: 0 }));
+      const even = given.map((room) => ({ ...room, freeGpus: 20, replicas: 0, kept: 0 }));
       const indexes = Array.from({ length: count }, (_, index) => index);
       const places = place(indexes, 1, even);
       const per = even.map(({ node }) => places.filter((each) => each.node === node).length);
@@ -78,9 +78,10 @@ const host = (node: string, gpus: number, replicas: readonly ReplicaReport[] = [
   })),
   isLeaving: false,
   replicas: [...replicas],
+  kept: [],
 });
 
-const WANTED = { runId: RUN, count: 2, gpusPerReplica: 1 };
+const WANTED = { runId: RUN, count: 2, gpusPerReplica: 1, orderHash: 'same' };
 
 test('what is missing is started where there is room, once', () => {
   const first = reconcile(WANTED, [host('a', 1), host('b', 1)], []);
@@ -93,6 +94,17 @@ test('what is missing is started where there is room, once', () => {
   const lost = reconcile(WANTED, [host('a', 1, [replica(0, 'serving', 'http://a:1/v1')])], []);
   expect(lost.start).toEqual([]);
   expect(lost.standings[1]).toMatchObject({ state: 'missing', text: 'no node has a free GPU' });
+});
+
+test('a kept server is taken up before a new one is started, whoever holds its GPU', () => {
+  const holder = { ...host('b', 1), kept: [{ orderHash: 'same', gpus: [0] }] };
+  const held = { ...holder, gpus: holder.gpus.map((gpu) => ({ ...gpu, usedBy: 'kept server' })) };
+  expect(reconcile(WANTED, [host('a', 1), held], []).start).toEqual([
+    { node: 'b', index: 0 },
+    { node: 'a', index: 1 },
+  ]);
+  const other = { ...held, kept: [{ orderHash: 'other', gpus: [0] }] };
+  expect(reconcile(WANTED, [host('a', 1), other], []).start).toEqual([{ node: 'a', index: 0 }]);
 });
 
 test('while a node that may have a replica is silent nothing is started', () => {

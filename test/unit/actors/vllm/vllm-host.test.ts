@@ -63,7 +63,7 @@ function world({ keep = false, gpuCount = 1 } = {}): World {
               keep,
             },
             gpuCount,
-            model: 'm',
+            models: ['m'],
             key: () => null,
             keyVariable: null,
             limits: { healthTimeoutMs: 60_000, noProgressMs: 60_000, maxRestarts: 1 },
@@ -92,7 +92,7 @@ function control({ nodes, clock }: World, leader: Node, count: number, gpusPerRe
   const controller = startReplicaController({
     messenger: leader.system,
     hosts: () => new Map([...nodes.keys()].map((name) => [name, vllmHostRef(name)])),
-    wanted: { runId: RUN, count, gpusPerReplica },
+    wanted: { runId: RUN, count, gpusPerReplica, orderHash: null },
     endpoint: { model: 'm', maxInFlight: 64, roles: [] },
     endpoints: {
       read: async () => [...rows.values()],

@@ -48,7 +48,7 @@ function scene(scripts: readonly ServerScript[], options: Partial<VllmServerOpti
       ...machine,
       order: ORDER,
       found: null,
-      model: 'served',
+      models: ['served'],
       key: () => null,
       limits: { healthTimeoutMs: 60_000, noProgressMs: 20_000, maxRestarts: 2 },
       mayKeep: () => true,
