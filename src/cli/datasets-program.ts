@@ -1,6 +1,7 @@
 /** Commands on conversations that exist, and on what they start from. */
 import { type Command, Option } from 'commander';
-import { collect, command, json, logFormat, number, positive, verbose } from './command.ts';
+import { collect, command, json, logFormat, positive, verbose } from './command.ts';
+import { addExportOptions } from './export-overrides.ts';
 
 export function addDatasetCommands(program: Command): void {
   addJudge(program);
@@ -42,8 +43,7 @@ function addJudge(program: Command): void {
 }
 
 function addPush(program: Command): void {
-  program
-    .command('push')
+  addExportOptions(program.command('push'))
     .description('build the export of a dataset and publish it on the Hugging Face Hub, in one commit')
     .argument('<config>', 'path of the configuration file')
     .option('--repo-id <owner/name>', 'repository (saving.hf_push.repo_id)')
@@ -72,26 +72,7 @@ function addPush(program: Command): void {
       'delete files on the Hub that are not in the export (saving.hf_push.clean_remote)',
       false,
     )
-    .option('--format <list>', 'comma-separated formats (saving.export.formats)')
     .option('--license <name>', 'licence for the card, as the Hub names it (saving.hf_push.license)')
-    .option('--languages <list>', 'only these languages, comma-separated (saving.export.languages)')
-    .option(
-      '--min-score <score>',
-      'only conversations with this score or better (saving.export.min_score)',
-      number,
-    )
-    .option(
-      '--min-turns <n>',
-      'only conversations with so many turns or more (saving.export.min_turns)',
-      positive,
-    )
-    .option(
-      '--max-turns <n>',
-      'only conversations with so many turns or fewer (saving.export.max_turns)',
-      positive,
-    )
-    .option('--validation <share>', 'size of the split validation (saving.export.splits.validation)', number)
-    .option('--test <share>', 'size of the split test (saving.export.splits.test)', number)
     .option('--allow-rehearsal', 'publish conversations of the built-in rehearsal', false)
     .option(
       '--output-dir <dir>',

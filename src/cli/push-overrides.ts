@@ -1,23 +1,17 @@
 /** Options of `push` as overrides of the configuration. An empty text counts as not given, as in 0.1.0. */
 import type { Overrides } from '../config/load.ts';
 import { fromWorkingDir } from '../config/paths.ts';
+import { type ExportFlags, exportOverridesOf } from './export-overrides.ts';
 import { overridesOf } from './overrides.ts';
 
-export interface PushFlags {
+export interface PushFlags extends ExportFlags {
   readonly repoId?: string;
   readonly repoType?: string;
   readonly exportDir?: string;
   readonly includeRunState: boolean;
   readonly commitMessage?: string;
   readonly cleanRemote: boolean;
-  readonly format?: string;
   readonly license?: string;
-  readonly languages?: string;
-  readonly minScore?: number;
-  readonly minTurns?: number;
-  readonly maxTurns?: number;
-  readonly validation?: number;
-  readonly test?: number;
   readonly outputDir?: string;
   readonly set: readonly string[];
 }
@@ -37,17 +31,11 @@ export function pushOverridesOf(flags: PushFlags): Overrides {
     ['saving.hf_push.clean_remote', flags.cleanRemote || undefined, '--clean-remote'],
     ['saving.hf_push.commit_message', given(flags.commitMessage), '--commit-message'],
     ['saving.hf_push.license', given(flags.license), '--license'],
-    ['saving.export.formats', given(flags.format), '--format'],
-    ['saving.export.languages', given(flags.languages), '--languages'],
-    ['saving.export.min_score', flags.minScore, '--min-score'],
-    ['saving.export.min_turns', flags.minTurns, '--min-turns'],
-    ['saving.export.max_turns', flags.maxTurns, '--max-turns'],
-    ['saving.export.splits.validation', flags.validation, '--validation'],
-    ['saving.export.splits.test', flags.test, '--test'],
   ];
   const { outputDir, set } = flags;
   return {
     ...overridesOf({ set, ...(outputDir === undefined ? {} : { outputDir }) }),
+    ...exportOverridesOf(flags),
     ...Object.fromEntries(
       options.filter(([, value]) => value !== undefined).map(([key, value, flag]) => [key, { value, flag }]),
     ),
