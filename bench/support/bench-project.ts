@@ -39,6 +39,7 @@ export async function benchProject(
         return await runLocally(project, {
           allowConfigChange: false,
           command: 'bench',
+          pushCommand: 'dlgforge push',
           observer: { status: () => undefined, started: observe },
           stop: new AbortController().signal,
         });
