@@ -160,7 +160,7 @@ export const METRIC_CATALOGUE = {
   dlgforge_model_calls_total: {
     type: 'counter',
     labels: ['endpoint', 'outcome'],
-    help: 'Requests by outcome: answered, retry_later, refused, unusable or cancelled.',
+    help: 'Requests by outcome: answered, retry_later, refused, unusable or cancelled; `elsewhere` where none was sent, because the endpoint is not known here.',
   },
   dlgforge_model_call_seconds: {
     type: 'histogram',

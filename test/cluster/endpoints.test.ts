@@ -5,8 +5,8 @@ import { type Rehearsal, startRehearsal } from '../../src/llm/rehearsal/server.t
 import { type CliProject, type Finished, makeProject } from '../support/cli-project.ts';
 import { killProcessesOf } from '../support/cluster-processes.ts';
 
-const SAMPLES = 16;
-const KNOWN_MS = 2_500;
+const SAMPLES = 24;
+const KNOWN_MS = 4_000;
 
 interface Listed {
   readonly name: string;
@@ -18,7 +18,8 @@ const servers: Rehearsal[] = [];
 let project: CliProject;
 
 beforeAll(async () => {
-  const slow = { seed: 1, model: 'm1', latency: { mean_ms: 200 } };
+  // So slow that commands fit into the run on any machine; when they are done it may hurry.
+  const slow = { seed: 1, model: 'm1', latency: { mean_ms: 1_500 } };
   for (let number = 0; number < 3; number += 1) servers.push(await startRehearsal(slow));
   const role = { provider: 'vllm', model: 'm1' };
   project = await makeProject({
@@ -73,10 +74,11 @@ test('endpoints come and go while the nodes of a cluster work; one without its k
     { name: 'one', wanted: 'drain', live: { answered: expect.any(Number) } },
     { name: 'two', wanted: 'use', live: { state: 'open_for_traffic' } },
   ]);
+  await expect.poll(() => arrivals(1).at(-1) ?? 0, { timeout: 15_000 }).toBeGreaterThan(knownAtMs);
+  for (const server of servers) server.setOptions({ latency: { mean_ms: 0 } });
   const { code, stdout, stderr } = await running.finished;
   expect(code, stderr).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ status: 'completed', conversations: SAMPLES });
-  expect(arrivals(1).filter((atMs) => atMs > knownAtMs).length).toBeGreaterThan(0);
   expect(arrivals(0).filter((atMs) => atMs > knownAtMs)).toEqual([]);
   expect(arrivals(2)).toEqual([]);
 });

@@ -44,22 +44,21 @@ export async function leadRun(options: LeadRunOptions): Promise<Leadership> {
   const queue = await unlessAborted(node.queue(), signal);
   const parts = await unlessAborted(loadRunParts({ store, runId, environment, logger }), signal);
   if (queue === null || parts === null) throw notToLead();
+  await using led = new AsyncDisposableStack();
   let registration: Registration | null = null;
   const endpoints = await unlessAborted(
     watchEndpoints(options, parts, () => registration?.now()),
     signal,
   );
   if (endpoints === null) throw notToLead();
+  led.defer(() => endpoints.stop());
   registration = keepRegistered(node, parts, () => endpoints.plan);
+  led.defer(() => registration.stop());
   const replicas = leadReplicas(node, parts);
+  led.defer(() => replicas?.stop());
   // A conversation that is opened before anybody serves would only wait.
   await replicas?.untilServed(signal);
-  if (signal.aborted) {
-    endpoints.stop();
-    registration.stop();
-    await replicas?.stop();
-    throw notToLead();
-  }
+  if (signal.aborted) throw notToLead();
   const ended = Promise.withResolvers<'done' | 'lost' | Error>();
 
   const finish = async (end: Parameters<LeaderOptions['onEnd']>[0]): Promise<void> => {
@@ -94,15 +93,9 @@ export async function leadRun(options: LeadRunOptions): Promise<Leadership> {
   });
   logger.log('info', 'run', `[run] ${runId} is led by ${node.name} (epoch ${lease.epoch})`);
 
-  return {
-    ended: ended.promise,
-    async stop() {
-      endpoints.stop();
-      registration.stop();
-      await replicas?.stop();
-      await leader.stop();
-    },
-  };
+  led.defer(() => leader.stop());
+  const all = led.move();
+  return { ended: ended.promise, stop: () => all.disposeAsync() };
 }
 
 const notToLead = (): DlgforgeError =>
