@@ -1,7 +1,5 @@
 import type { Role } from '../../dialogue/chat.ts';
-import { bits } from '../../kernel/random.ts';
 import type { PermitRequest } from './permits.ts';
-import type { RunEndpoint } from './run-endpoint.ts';
 
 const CAPACITY = 100_000;
 
@@ -41,20 +39,3 @@ export class Affinity {
 }
 
 const keyOf = ({ runId, conversation }: PermitRequest): string => `${runId} ${conversation}`;
-
-/** Half a step, so that the logarithm below is never of 0. */
-const HALF = 0.5;
-const SPAN = 2 ** 32;
-
-/**
- * The endpoint with the highest rank is the conversation's home. It needs no memory, so every router sends a
- * conversation to the same one, and an endpoint that joins or leaves moves only what becomes or was its own
- * (rendezvous hashing, Thaler and Ravishankar 1998; with weights by the method of Schindelhauer and Schomaker
- * 2005).
- */
-export function rankOf(endpoint: RunEndpoint, conversationHash: number): number {
-  const uniform = (bits([conversationHash, endpoint.hash]) + HALF) / SPAN;
-  return -endpoint.spec.weight / Math.log(uniform);
-}
-
-export const hashOf = (text: string): number => bits([text]);

@@ -1,5 +1,5 @@
 import type { Role } from '../../dialogue/chat.ts';
-import { hashOf, rankOf } from './affinity.ts';
+import { hashOf, rankOf } from './home.ts';
 import type { RunEndpoint } from './run-endpoint.ts';
 
 export type Strategy = 'weighted_least_inflight' | 'round_robin' | 'prefix_affinity';
@@ -87,7 +87,7 @@ function homeOf(free: readonly RunEndpoint[], conversation: string): RunEndpoint
   let home: RunEndpoint | null = null;
   let highest = Number.NEGATIVE_INFINITY;
   for (const endpoint of free) {
-    const rank = rankOf(endpoint, hash);
+    const rank = rankOf(hash, endpoint.hash, endpoint.spec.weight);
     if (rank <= highest) continue;
     highest = rank;
     home = endpoint;

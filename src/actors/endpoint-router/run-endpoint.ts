@@ -1,7 +1,7 @@
 import type { Role } from '../../dialogue/chat.ts';
 import type { EndpointSpec } from '../../ports/model.ts';
-import { hashOf } from './affinity.ts';
 import type { EndpointState } from './endpoint-state.ts';
+import { hashOf } from './home.ts';
 
 /** Why nobody's requests of a role are answered here. */
 export interface Unusable {
