@@ -272,25 +272,6 @@ describe('every format, read back by others', () => {
   });
 });
 
-test('parquet is cut into files of a size, of one or more row groups each', async () => {
-  const text = 'x'.repeat(9_000_000);
-  const rows = [...Array(4).keys()].map((id) =>
-    row(id, 'en', { chat: [{ role: 'user', content: `${id}${text}` }] }),
-  );
-  const { project, places, exported } = await projectWith(
-    { output_columns: COLUMNS, export: { formats: ['parquet'], shard_mb: 0.001 } },
-    { [JUDGED]: jsonl(rows) },
-  );
-  const built = await buildExport(project, places);
-  const files = built.files.filter((path) => path.endsWith('.parquet'));
-  expect(files).toEqual(['data/train-00000-of-00002.parquet', 'data/train-00001-of-00002.parquet']);
-  const read = [];
-  for (const path of files) read.push(...(await parquetOf(exported(path))).rows);
-  expect(read).toHaveLength(4);
-  const card = await readFile(exported('README.md'), 'utf8');
-  expect(card).toContain('path: data/train-*.parquet');
-});
-
 describe('one file as 0.1.0 had it', () => {
   const withStats = {
     hf_push: { source_file: PLAIN, generate_stats: true, generate_plots: true, plots_dir: 'a/plots' },

@@ -7,8 +7,7 @@ import { COLUMN_FIELDS, type ExportRow, type Field } from '../../../../src/expor
 const traceOf = (trace: unknown) =>
   sanitise({ assistant_reasoning: [{ reasoning_trace: trace }] }).assistant_reasoning[0]?.reasoning_trace;
 
-const sanitise = (known: object, unknown = {}): ExportRow =>
-  sanitiseRow({ known, unknown }).row;
+const sanitise = (known: object, unknown = {}): ExportRow => sanitiseRow({ known, unknown }).row;
 
 test('an empty trace has every field', () => {
   expect(traceOf({})).toEqual({
