@@ -34,7 +34,7 @@ async function expectAllWell(made: ManagedProject, stderr: string): Promise<void
 const expectNothingLeft = async (made: ManagedProject): Promise<void> =>
   void (await waitFor(
     () => (made.left().length === 0 ? true : undefined),
-    3_000,
+    5_000,
     () => `left: ${made.left().join(', ')}`,
   ));
 
@@ -87,6 +87,9 @@ test.concurrent('not enough GPUs end it before anything is started, with a table
   expect(stderr).toContain('not enough free GPUs for 1 server with 40 GPUs each');
   expect(stderr).toMatch(/node +GPUs +free +free memory/);
   expect(made.starts()).toEqual([]);
+  const { stdout: diagnosis } = await made.project.run(['doctor', 'config.yaml']);
+  expect(diagnosis).toContain('vllm-stand-in/vllm is there');
+  expect(diagnosis).toContain('not enough free GPUs for 1 server');
   const { stderr: refused } = await made.run([], { DLGFORGE_VLLM_COMMANDS: 'vllm,other' });
   expect(refused).toContain('DLGFORGE_VLLM_COMMANDS lists vllm, other');
   console.info('GPUs:', stderr.split('\n').filter((line) => line.includes('this machine'))[0]);
@@ -244,15 +247,24 @@ test.concurrent('Ctrl-C stops the servers; a run that is killed leaves none eith
 });
 
 test.concurrent('kept servers stay, and the next run attaches to them', async ({ onTestFinished }) => {
-  const made = await scene(onTestFinished, { vllm: { auto_stop_on_exit: false } });
-  const first = await made.run();
+  const made = await scene(onTestFinished, { vllm: { auto_stop_on_exit: false, num_gpus_per_replica: 1 } });
+  // One GPU, which the kept server holds: the second run can only take that up.
+  const environment = { PATH: `${made.gpus(1)}:${process.env['PATH']}` };
+  const first = await made.run([], environment);
   expect(first.code, first.stderr).toBe(0);
   expect(made.left().length).toBeGreaterThan(0);
   const { code, stderr } = await made.project.start(['run', 'config.yaml', '--run-id', 'second'], {
     STAND_IN_FOLDER: made.folder,
+    ...environment,
   }).finished;
   expect(code, stderr).toBe(0);
   expect(made.starts()).toHaveLength(1);
+  expect(made.starts()[0]?.gpus).toBe('0');
+  const other = await made.project.start(
+    ['run', 'config.yaml', '--set', 'llm.vllm.max_num_seqs=9'],
+    environment,
+  ).finished;
+  expect(other.stderr).toMatch(/this machine +1 +0 +0: 19.5 of 23.4 GB \(kept server, pid \d+\)/);
   expect(await made.rows()).toBe(2 * SAMPLES);
   console.info('kept: one start for two runs,', await made.rows(), 'rows');
 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type CliProject, type Finished, makeProject, type Running } from './cli-project.ts';
 import { processesOf } from './cluster-processes.ts';
 import { STAND_IN } from './vllm-lab.ts';
-import type { BehaviourInput } from './vllm-stand-in/behaviour.ts';
+import type { BehaviourInput, StandInStart } from './vllm-stand-in/behaviour.ts';
 
 export interface ManagedOptions {
   readonly vllm?: Readonly<Record<string, unknown>>;
@@ -19,12 +19,14 @@ export interface ManagedProject {
   readonly port: number;
   /** Of the stand-in. */
   readonly folder: string;
+  /** A folder for the PATH whose nvidia-smi finds so many GPUs. */
+  gpus(count: number): string;
   /** Instead of what it was made with. */
   behave(behaviour: BehaviourInput): void;
   start(args?: readonly string[], env?: Readonly<Record<string, string>>): Running;
   run(args?: readonly string[], env?: Readonly<Record<string, string>>): Promise<Finished>;
   /** Starts of servers, in order. */
-  starts(): readonly { readonly port: number; readonly pid: number; readonly args: readonly string[] }[];
+  starts(): readonly StandInStart[];
   /** Conversations in the output, by file line. */
   rows(): Promise<number>;
   /** Processes of servers, engines and guardians that are left. */
@@ -76,6 +78,13 @@ export async function managedProject({
     project,
     port,
     folder,
+    gpus(count) {
+      const bin = join(project.folder, 'bin');
+      mkdirSync(bin, { recursive: true });
+      const lines = Array.from({ length: count }, (_, index) => `echo ${index}, Some GPU, 20000, 24000`);
+      writeFileSync(join(bin, 'nvidia-smi'), ['#!/bin/sh', ...lines, ''].join('\n'), { mode: 0o755 });
+      return bin;
+    },
     behave(told) {
       mkdirSync(folder, { recursive: true });
       writeFileSync(join(folder, 'behaviour.json'), JSON.stringify(told));
@@ -86,7 +95,7 @@ export async function managedProject({
       const file = join(folder, 'starts.jsonl');
       if (!existsSync(file)) return [];
       const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean);
-      return lines.map((line) => JSON.parse(line) as { port: number; pid: number; args: string[] });
+      return lines.map((line) => JSON.parse(line) as StandInStart);
     },
     async rows() {
       const files = await project.files();

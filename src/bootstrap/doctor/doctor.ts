@@ -13,6 +13,7 @@ import { endpointChecks } from './endpoint-checks.ts';
 import { folderChecks } from './folder-checks.ts';
 import { knowledgeChecks, retrievalChecks } from './knowledge-checks.ts';
 import { configChecks, requirementChecks } from './requirement-checks.ts';
+import { serverChecks } from './server-checks.ts';
 import { storeChecks } from './store-checks.ts';
 
 export type { Check } from './check.ts';
@@ -29,6 +30,7 @@ export async function diagnose(configPath: string): Promise<readonly Check[]> {
     knowledgeChecks(project),
     retrievalChecks(project),
     endpointChecks(project, requirements),
+    serverChecks(project, requirements),
     guarded('disk', () => folderChecks(project)),
     storeChecks(project),
     clusterChecks(project),

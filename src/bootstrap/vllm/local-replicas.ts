@@ -5,7 +5,7 @@
 import type { RunEnd } from '../../actors/messages.ts';
 import { createActorSystem } from '../../actors/runtime/actor-system.ts';
 import type { ActorRef, ActorSystem } from '../../actors/runtime/types.ts';
-import type { HostMessage } from '../../actors/vllm/host-messages.ts';
+import type { HostMessage, HostReport } from '../../actors/vllm/host-messages.ts';
 import { type ReplicaController, startReplicaController } from '../../actors/vllm/replica-controller.ts';
 import type { Requirements } from '../../config/requirements.ts';
 import { secretsOf } from '../../config/secrets-of.ts';
@@ -72,31 +72,33 @@ export function localServers(
  * @throws DlgforgeError `endpoint` that says what is missing, with what there is.
  */
 export async function checkLocalServers(servers: LocalServers): Promise<void> {
-  const { project, processes, gpus } = servers;
+  const { project, processes } = servers;
   const { config, loaded, root } = project;
   const program = serverProgram(config, root);
   allowProgram(loaded.environment, program);
   await processes.require(program);
   // What an earlier process has left is no longer there when the servers start.
   await processes.sweep();
-  const wanted = wantedReplicas(config, runId(''), root);
+  const lack = lacksRoom(wantedReplicas(config, runId(''), root), [await roomHere(servers)]);
+  if (lack !== null) throw lack;
+}
+
+/** What this machine has for servers. */
+export async function roomHere({ processes, gpus }: LocalServers): Promise<HostReport> {
   const [found, kept] = await Promise.all([gpus(), processes.kept()]);
   const usedBy = (gpu: number): string | null => {
     const server = kept.find((each) => each.gpus.includes(gpu));
     return server === undefined ? null : `kept server, pid ${server.pid}`;
   };
-  const lack = lacksRoom(wanted, [
-    {
-      node: 'this machine',
-      gpus: found.map((gpu) => ({ ...gpu, usedBy: usedBy(gpu.index) })),
-      isLeaving: false,
-      replicas: [],
-      kept: kept
-        .filter(({ isUsed }) => !isUsed)
-        .map(({ orderHash, gpus: held }) => ({ orderHash, gpus: [...held] })),
-    },
-  ]);
-  if (lack !== null) throw lack;
+  return {
+    node: 'this machine',
+    gpus: found.map((gpu) => ({ ...gpu, usedBy: usedBy(gpu.index) })),
+    isLeaving: false,
+    replicas: [],
+    kept: kept
+      .filter(({ isUsed }) => !isUsed)
+      .map(({ orderHash, gpus: held }) => ({ orderHash, gpus: [...held] })),
+  };
 }
 
 /**
