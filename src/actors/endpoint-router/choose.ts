@@ -11,6 +11,9 @@ const LOAD_FACTOR = 2;
 const LOAD_SLACK_MAX = 4;
 const LOAD_SLACK_SHARE = 0.25;
 
+/** Answer times that differ by this much are alike: it is the machines and the network, not the model. */
+const NOISE_MS = 20;
+
 export interface Wish {
   readonly role: Role;
   /** Who asks: some keys are refused, and others of the same run are not. */
@@ -73,7 +76,7 @@ function nearest(
 ): RunEndpoint | null {
   const fastestMs = fastest(free, role);
   const slowness = ({ state }: RunEndpoint): number =>
-    Math.max(fastestMs, state.answerMs(role) ?? fastestMs) / fastestMs;
+    (NOISE_MS + (state.answerMs(role) ?? fastestMs)) / (NOISE_MS + fastestMs);
   const load = (endpoint: RunEndpoint): number => endpoint.pressure(nowMs) * slowness(endpoint);
   const least = smallest(free, load);
   const home = free.find(({ spec }) => spec.name === previous) ?? homeOf(free, conversation);
@@ -95,12 +98,12 @@ function homeOf(free: readonly RunEndpoint[], conversation: string): RunEndpoint
   return home;
 }
 
-/** Shortest mean answer time, in milliseconds; below one they are all alike. */
+/** Shortest mean answer time, in milliseconds; 0 while none is known. */
 function fastest(free: readonly RunEndpoint[], role: Role): number {
   let ms: number | null = null;
   for (const { state } of free) {
     const known = state.answerMs(role);
     if (known !== null && (ms === null || known < ms)) ms = known;
   }
-  return Math.max(1, ms ?? 1);
+  return ms ?? 0;
 }

@@ -80,6 +80,7 @@ const SYSTEMS: readonly (readonly [string, Omit<System, 'seed'>])[] = [
     'the first of four',
     { replicaMs: [10_000, 1_000, 1_000, 1_000], slots: 16, open: 48, conversations: 200 },
   ],
+  ['quick answers', { replicaMs: [20, 200], slots: 64, open: 16, conversations: 80 }],
   ['few conversations', { replicaMs: [1_000, 10_000], slots: 64, open: 4, conversations: 24 }],
 ];
 
