@@ -42,6 +42,14 @@ const ifThere =
   (old) =>
     old === undefined ? undefined : value;
 
+/** Marks what the rehearsal backend has judged; a mark that is no longer true says so. */
+const rehearsalMark =
+  ({ verdicts }: PassWords): Edit =>
+  (old) => {
+    if (verdicts.some(({ rehearsal }) => rehearsal)) return 'true';
+    return old === undefined ? undefined : 'false';
+  };
+
 /** `conversations/<id>.json` and a line of `synthetic_qa.jsonl`. */
 export function editedRecord(record: string, words: PassWords): string {
   const write = record.includes('\n') ? indented : inOneLine;
@@ -75,6 +83,7 @@ function editedInputs(inputs: string, words: PassWords, write: Writer): string {
     judge_reasons: ifThere(write(reasons, 2)),
     conversation_judge: (old) =>
       old === undefined && !isWhole ? undefined : write(verdictOn(words, WHOLE), 2),
+    rehearsal: rehearsalMark(words),
   });
 }
 
@@ -129,7 +138,9 @@ export function editedShareGpt(
   const granularity = inOneLine(words.pass.granularity, 0);
   return editMembers(line, {
     [encoded(columns.metadata)]: (old) =>
-      old === undefined ? undefined : editMembers(old, { judge_granularity: ifThere(granularity) }),
+      old === undefined
+        ? undefined
+        : editMembers(old, { judge_granularity: ifThere(granularity), rehearsal: rehearsalMark(words) }),
     [encoded(columns.judge)]: () => inOneLine(judge, 0),
   });
 }

@@ -10,7 +10,6 @@ import { pythonJson, parsePythonJson } from '../dialogue/python-json.ts';
 import type { RecordSource } from '../dialogue/record-parts.ts';
 import { judgeColumn, type OutputColumns, sharegptRow } from '../dialogue/sharegpt-record.ts';
 import { underPass } from '../dialogue/verdict-overlay.ts';
-import type { StoredVerdict } from '../ports/verdicts.ts';
 import { CONVERSATIONS_FOLDER, type LineFile } from './dataset-rows.ts';
 import { besideOf, syncFolder, writeBeside } from './durable-file.ts';
 import { conversationIdIn } from './existing-lines.ts';
@@ -68,11 +67,14 @@ export class LegacyProjection {
   /** Readers of a conversation file see the old one or the new one. */
   async editFiles(): Promise<void> {
     const { outputDir, fileNames, onStep } = this.#folder;
+    const seen = new Set<string>();
     for (const name of fileNames) {
       const path = join(outputDir, CONVERSATIONS_FOLDER, name);
       const bytes = await naming(path, () => readFile(path));
       const record = legacyRecord(bytes.toString('utf8'), idOfFile(name));
-      if (record.type === 'unusable') continue;
+      // The first file of an id is the one that was judged.
+      if (record.type === 'unusable' || seen.has(record.payload.conversationId)) continue;
+      seen.add(record.payload.conversationId);
       const edited = editedFile(bytes, await this.#wordsOn(record.payload.conversationId));
       if (edited.equals(bytes)) continue;
       onStep(`edit ${CONVERSATIONS_FOLDER}`);
@@ -162,9 +164,8 @@ export class LegacyProjection {
 
   async #wordsOn(id: string): Promise<PassWords> {
     if (this.#latest?.id === id) return this.#latest.words;
-    const { pass, of } = this.#folder.verdicts;
-    const verdicts: readonly StoredVerdict[] = await of(id);
-    const words = { pass, verdicts };
+    const { verdicts } = this.#folder;
+    const words = { pass: verdicts.pass, verdicts: await verdicts.of(id) };
     this.#latest = { id, words };
     return words;
   }

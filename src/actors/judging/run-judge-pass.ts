@@ -48,8 +48,9 @@ export async function runJudgePass(options: JudgePassOptions): Promise<PassEnd> 
   /** No further unit will be opened. */
   let drained = false;
   let cameToEnd = false;
-  let failure: { readonly error: unknown } | null = null;
-  const isOver = (): boolean => stop.aborted || failure !== null;
+  /** The first one ends the pass. */
+  const failures: unknown[] = [];
+  const isOver = (): boolean => stop.aborted || failures.length > 0;
 
   const tellWhenFull = (): void => {
     if (waiting > 0 && waiting === open.size && (drained || open.size >= answers.window)) answers.full?.();
@@ -68,7 +69,7 @@ export async function runJudgePass(options: JudgePassOptions): Promise<PassEnd> 
     options.onOpened?.(unit);
     const work = judgeOne(unit, options, ask)
       .catch((error: unknown) => {
-        failure ??= { error };
+        failures.push(error);
       })
       .finally(() => {
         open.delete(work);
@@ -86,15 +87,15 @@ export async function runJudgePass(options: JudgePassOptions): Promise<PassEnd> 
     }
     cameToEnd = !isOver();
   } catch (error) {
-    failure ??= { error };
+    failures.push(error);
   }
   drained = true;
   tellWhenFull();
   while (open.size > 0) await Promise.race(open);
-  const failed = failure as { readonly error: unknown } | null;
-  if (failed === null) return { type: cameToEnd ? 'completed' : 'interrupted' };
-  if (stop.aborted && isDlgforgeError(failed.error, 'cancelled')) return { type: 'interrupted' };
-  return { type: 'failed', error: failed.error };
+  if (failures.length === 0) return { type: cameToEnd ? 'completed' : 'interrupted' };
+  const [error] = failures;
+  if (stop.aborted && isDlgforgeError(error, 'cancelled')) return { type: 'interrupted' };
+  return { type: 'failed', error };
 }
 
 async function judgeOne(unit: JudgeUnit, options: JudgePassOptions, ask: UnitParts['ask']): Promise<void> {

@@ -104,7 +104,7 @@ const rowsOf = async (name: string): Promise<Row[]> =>
 const fileOf = async (id: string): Promise<Row> => parsed(await textOf(`conversations/${id}.json`));
 
 interface Judged extends Row {
-  readonly metadata: { readonly conversation_id: string; readonly judge_granularity: string };
+  readonly metadata: Row & { readonly conversation_id: string };
   readonly judge: {
     readonly per_turn: readonly {
       readonly turn_index: number;
@@ -173,7 +173,7 @@ describe('files under a pass', () => {
     await judged(store, WHOLE, [verdict(ID, 0, 7)]);
     await project(store);
     const all = Object.values(await contents(out)).join('\n');
-    for (const { verdict: old } of turnPass) expect(all).not.toContain(String(old?.['notes']));
+    for (const score of [2, 4, 5, 6]) expect(all).not.toContain(`new ${score}`);
     const turns = await rowsOf('turns.jsonl');
     expect(
       turns.map((row) => [row['judge_granularity'], row['judge_score'], row['conversation_judge_score']]),
@@ -343,6 +343,20 @@ describe('files of 0.1.0 under a pass', () => {
       { per_turn: [], conversation: { score: 5 } },
       { per_turn: [], conversation: { score: 6 } },
     ]);
+  });
+
+  test('what the rehearsal backend has judged is marked, until another judge has', async () => {
+    await writeOldDataset(out, OLD, { offline: true });
+    const store = arrayStore(0);
+    await judged(store, BY_TURN, [{ ...verdict('old-1', 1, 9), rehearsal: true }]);
+    await project(store);
+    expect((await judgedRows()).map(({ metadata }) => metadata)).toMatchObject([{ rehearsal: true }]);
+    expect(await fileOf('old-1')).toMatchObject({ inputs: { rehearsal: true } });
+    expect((await fileOf('old-2'))['inputs']).not.toHaveProperty('rehearsal');
+    await judged(store, WHOLE, [verdict('old-1', 0, 5)]);
+    await project(store);
+    expect((await judgedRows()).map(({ metadata }) => metadata['rehearsal'])).toEqual([undefined]);
+    expect(await fileOf('old-1')).toMatchObject({ inputs: { rehearsal: false } });
   });
 
   test('what stood in the judged file is never lost, and a conversation that has only its file gets a line', async () => {
