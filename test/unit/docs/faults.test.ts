@@ -12,7 +12,7 @@ const rows = [...text.matchAll(/^\| ([A-J]\d+) \| (.*) \| (.*) \| (.*) \|$/gm)].
   }),
 );
 
-const LISTED = { A: 16, B: 14, C: 18, D: 16, E: 19, F: 12, G: 18, H: 16, J: 5 };
+const LISTED = { A: 16, B: 14, C: 18, D: 16, E: 19, F: 12, G: 18, H: 16, I: 11, J: 5 };
 
 test('the table of faults has every number once, in order', () => {
   const expected = Object.entries(LISTED).flatMap(([letter, count]) =>

@@ -281,7 +281,7 @@ describe('one file as 0.1.0 had it', () => {
     const { project, places, exported } = await projectWith(
       { output_columns: COLUMNS, ...withStats },
       {
-        [PLAIN]: jsonl(ROWS.map(({ verdicts: _, ...rest }) => rest)),
+        [PLAIN]: jsonl(ROWS.map((source) => ({ ...source, verdicts: undefined }))),
         'coverage_ledger.jsonl':
           '{"topic_id": "p1", "source_path": "a.md"}\n{"topic_id": "p1", "source": "b.md"}\nbroken\n',
       },
