@@ -142,6 +142,7 @@ class Calls implements ModelCalls {
         told = { type: 'failed', retryAfterMs: null };
         effort.avoid = endpoint;
         effort.lastReason = absent;
+        this.#options.logger.log('info', 'llm', `[llm] nothing was sent to ${endpoint}: ${absent}`);
         return null;
       }
       this.#counters.attempted();

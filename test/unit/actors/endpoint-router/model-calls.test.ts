@@ -359,7 +359,7 @@ describe('an endpoint that this process does not know', () => {
     const { calls } = callsWithout([], [endpointAt('http://127.0.0.1:1/v1', { isDraining: true })], clock);
     const call = calls.call(request(), options);
     const failed = expect(call).rejects.toThrow('every endpoint of the user is drained');
-    await clock.advance(3_000);
+    clock.advance(3_000);
     await failed;
   });
 });
