@@ -8,10 +8,9 @@ type Stats = StatsReport['stats'];
 const BAR_MAX = 40;
 const NAME_SHOWN = 60;
 
-export function statsLines({ runId, place, stats, badLines }: StatsReport): string[] {
+export function statsLines({ runId, place, stats }: StatsReport): string[] {
   return [
     `${runId === null ? 'Dataset' : `Run ${runId}`}: ${count(stats.records)} conversations, ${place}`,
-    ...(badLines === 0 ? [] : [`  ${count(badLines)} lines are no conversations and were left out`]),
     ...section('Languages', languageLines(stats)),
     ...section('Turns per conversation', turnLines(stats)),
     ...section('Judge', judgeLines(stats)),

@@ -3,6 +3,7 @@ import { statsOf } from '../../bootstrap/stats.ts';
 import { processEnvironment } from '../../config/environment.ts';
 import { EXIT } from '../exit-codes.ts';
 import { statsLines } from '../stats-lines.ts';
+import { count } from '../format.ts';
 import { print, say } from '../terminal.ts';
 
 interface Flags extends StoreFlags {
@@ -15,6 +16,7 @@ export async function stats(config: string | undefined, flags: Flags): Promise<n
   const opened = await openStoreOfRuns(named, processEnvironment(), say);
   try {
     const report = await statsOf(opened, flags.run ?? null);
+    if (report.badLines > 0) say(`${count(report.badLines)} lines are no conversations and were left out`);
     if (flags.json === true) {
       print(JSON.stringify({ run_id: report.runId, place: report.place, ...report.stats }, null, 2));
     } else print(statsLines(report).join('\n'));

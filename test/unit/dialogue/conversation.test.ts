@@ -111,7 +111,8 @@ class Rig {
   sendBack(choice: number): void {
     const turns = questionedTurns(this.state);
     const turn = turns[choice % Math.max(1, turns.length)];
-    if (turn === undefined) return;
+    // A turn without a question that could be read has nothing that could be wrong about it.
+    if (turn === undefined || turn.attempts.length === 0) return;
     const attempt = choice % turn.attempts.length;
     const wasAccepted = turn.accepted && attempt === turn.attempts.length - 1;
     this.deliver({ type: 'SendBack', turn: turn.turn, attempt, verdict: wasAccepted ? 'reject' : 'accept' });
