@@ -92,7 +92,7 @@ class OpenProjection implements Projection {
     return this.#marker.commitSeq;
   }
 
-  /** P2, P3, P4, P7, P8. */
+  /** P2, P3, P4, P8. */
   async repair(): Promise<void> {
     if (this.#marker.state === 'replacing') await this.#putInPlace();
     const reason = await this.#reasonToRebuild();
@@ -138,8 +138,6 @@ class OpenProjection implements Projection {
   async #reasonToRebuild(): Promise<string | null> {
     if (this.#marker.state === 'rebuilding')
       return 'an earlier rebuild did not finish, or the marker was deleted';
-    if (!isDeepStrictEqual(this.#marker.judged, markOf(await this.#verdicts())))
-      return 'the verdicts that it shows have changed';
     for (const name of LINE_FILES) {
       const size = await sizeOf(this.#path(name));
       if (size < (this.#marker.bytes[name] ?? 0)) return `${name} is missing lines`;
@@ -154,8 +152,8 @@ class OpenProjection implements Projection {
     await this.#requireSoleWriter();
     if (this.#marker.state === 'replacing') await this.#putInPlace();
     const verdicts = await this.#verdicts();
-    if (this.#marker.state === 'rebuilding' || !isDeepStrictEqual(this.#marker.judged, markOf(verdicts)))
-      return await this.#rebuild();
+    const isOutdated = !isDeepStrictEqual(this.#marker.judged, markOf(verdicts)); // P7
+    if (this.#marker.state === 'rebuilding' || isOutdated) return await this.#rebuild();
     const { store, datasetId } = this.#options;
     const files = await this.#openFiles();
     if (this.#torn) await files.cutBack(recordedSizes(this.#marker));

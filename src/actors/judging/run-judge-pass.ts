@@ -27,7 +27,6 @@ export interface JudgePassOptions extends Omit<UnitParts, 'ask'> {
   readonly answers: VerdictAnswers;
   /** Keeps a verdict, durably. */
   readonly record: (verdict: StoredVerdict) => Promise<void>;
-  readonly onOpened?: (unit: JudgeUnit) => void;
   /** After it is kept. */
   readonly onJudged?: (unit: JudgeUnit, verdict: StoredVerdict) => void;
   /** Aborts when no further unit may be opened; open ones end as their answers come, or as `ask` is cancelled. */
@@ -66,7 +65,6 @@ export async function runJudgePass(options: JudgePassOptions): Promise<PassEnd> 
     }
   };
   const begin = (unit: JudgeUnit): void => {
-    options.onOpened?.(unit);
     const work = judgeOne(unit, options, ask)
       .catch((error: unknown) => {
         failures.push(error);
