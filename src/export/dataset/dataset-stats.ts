@@ -52,6 +52,8 @@ export interface LanguageStats {
   readonly records: number;
   readonly turns: number;
   readonly avg_turns: number | null;
+  /** Different passages that its questions name as what they rest on. */
+  readonly passages_used: number;
   /** Means over this language of what `judge` has over all. */
   readonly avg_score_mean: number | null;
   readonly per_turn_score_mean: number | null;
@@ -134,6 +136,7 @@ export class StatsCollector {
     this.#turns.add(turns);
     this.#scores.add(row.judge);
     part?.addConversation(turns, row.judge);
+    for (const target of row.metadata.coverage_targets) part?.addPassage(target);
     for (const mode of row.metadata.question_modes) this.#modes.add(mode);
     for (const difficulty of row.metadata.difficulty_sequence) this.#difficulties.add(difficulty);
     this.#addTexts(row, part);
@@ -205,6 +208,11 @@ class LanguageCollector {
   readonly #scores = new Scores();
   readonly #words = new Tally();
   readonly #variety = new WordVariety();
+  readonly #passages = new Set<string>();
+
+  addPassage(id: string): void {
+    if (id.trim() !== '') this.#passages.add(id);
+  }
 
   addConversation(turns: number, judge: ExportRow['judge']): void {
     this.#turns.add(turns);
@@ -222,6 +230,7 @@ class LanguageCollector {
       records: this.#turns.count,
       turns: this.#turns.sum,
       avg_turns: this.#turns.mean,
+      passages_used: this.#passages.size,
       avg_score_mean: scores.avg_score_mean,
       per_turn_score_mean: scores.per_turn_score_mean,
       conversation_score_mean: scores.conversation_score_mean,

@@ -52,6 +52,7 @@ const TITLES = new Map([
   ['word_count_distribution.svg', 'Word Count Distribution'],
   ['token_estimate_distribution.svg', 'Token Estimate Distribution'],
   ['document_coverage.svg', 'Document Coverage'],
+  ['coverage_by_language.svg', 'Coverage by Language'],
   ['conversations_by_language.svg', 'Conversations by Language'],
   ['score_by_language.svg', 'Score by Language'],
 ]);
@@ -83,6 +84,7 @@ function chartsOf(stats: DatasetStats): Chart[] {
       bars: barsOf(stats.text.token_estimate_distribution),
     },
     coverageChart(stats),
+    coverageByLanguageChart(stats),
     languageChart(stats),
     scoreChart(stats),
   ];
@@ -135,6 +137,19 @@ function byLanguage(
     labels: 'language',
     bars: all.slice(0, LANGUAGES_MAX),
     ...(all.length > LANGUAGES_MAX ? { subtitle } : {}),
+  };
+}
+
+/** Languages are dealt the documents each for itself, so each covers its own part of them. */
+function coverageByLanguageChart(stats: DatasetStats): Chart {
+  const known = stats.coverage?.passages_known ?? null;
+  return {
+    file: 'coverage_by_language.svg',
+    values: 'passages that at least one question rests on',
+    ...byLanguage(stats, ({ passages_used: used }) => {
+      if (used === 0) return null;
+      return { value: used, text: known === null ? count(used) : `${count(used)} of ${count(known)}` };
+    }),
   };
 }
 

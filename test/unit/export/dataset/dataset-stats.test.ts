@@ -55,7 +55,13 @@ test('texts, languages, modes, difficulties and questions', () => {
       { role: 'user', content: question },
       { role: 'assistant', content: 'one two three' },
     ],
-    metadata: { language, n_turns: 1, question_modes: ['grounded'], difficulty_sequence: ['easy'] },
+    metadata: {
+      language,
+      n_turns: 1,
+      question_modes: ['grounded'],
+      difficulty_sequence: ['easy'],
+      coverage_targets: [question.slice(0, 1).toLowerCase(), ' '],
+    },
   });
   const stats = statsOf([row('fr', 'Qui ?'), row('en', 'Who?'), row('en', 'who'), row(' ', '')]);
   expect(stats.languages).toEqual({ en: 2, fr: 1 });
@@ -70,6 +76,7 @@ test('texts, languages, modes, difficulties and questions', () => {
   expect(stats.by_language['en']).toMatchObject({
     records: 2,
     turns: 2,
+    passages_used: 1,
     unique_question_share: 0.5,
     distinct_1: 0.625,
   });

@@ -8,6 +8,7 @@ const language = (records: number, avg_score_mean: number | null): DatasetStats[
   records,
   turns: 2 * records,
   avg_turns: 2,
+  passages_used: records === 700 ? 6 : 0,
   avg_score_mean,
   per_turn_score_mean: avg_score_mean,
   conversation_score_mean: null,
@@ -52,6 +53,7 @@ describe('drawPlots', () => {
       'word_count_distribution.svg',
       'token_estimate_distribution.svg',
       'document_coverage.svg',
+      'coverage_by_language.svg',
       'conversations_by_language.svg',
       'score_by_language.svg',
     ]);
@@ -75,6 +77,8 @@ describe('drawPlots', () => {
     expect(of('document_coverage.svg')).toEqual(
       expect.arrayContaining(['documents', '100.0 % of 2', 'passages', '25.0 % of 32']),
     );
+    expect(of('coverage_by_language.svg')).toEqual(expect.arrayContaining(['english', '6 of 32']));
+    expect(of('coverage_by_language.svg')).not.toContain('العربية');
     expect(of('conversations_by_language.svg')).toEqual(
       expect.arrayContaining(['english', '700 (1,400 turns)', 'العربية', '300 (600 turns)']),
     );
