@@ -11,7 +11,7 @@ import { vllmProcesses } from '../../src/llm/vllm/server-processes.ts';
 import { probeServer } from '../../src/llm/vllm/server-probe.ts';
 import { ServerRecords } from '../../src/llm/vllm/server-records.ts';
 import type { ServerProcess } from '../../src/ports/server-process.ts';
-import { waitFor } from '../support/processes.ts';
+import { startProcess, waitFor } from '../support/processes.ts';
 import { familyOf, goneMs, vllmLab } from '../support/vllm-lab.ts';
 
 const PROMISED_MS = 2_000;
@@ -277,6 +277,20 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
     } finally {
       kept.end();
     }
+  });
+
+  test.concurrent('a process that has nothing else to do waits for the end of its server, and ends', async () => {
+    const orders = ['last', 'last-kept'].map((name, i) =>
+      lab.order(name, 18_170 + i, {}, { keep: name === 'last-kept' }),
+    );
+    const stopper = startProcess('vllm-stopper.ts', [lab.stateDir, JSON.stringify(orders)]);
+    await waitFor(
+      () => stopper.child.exitCode ?? undefined,
+      20_000,
+      () => stopper.lines.join('\n'),
+    );
+    expect(stopper.child.exitCode).toBe(0);
+    expect(stopper.lines.toSorted()).toEqual(['last was killed', 'last-kept was killed']);
   });
 
   test('a program that is missing is named, with the line that installs it; nothing is left behind', async () => {

@@ -69,7 +69,11 @@ export async function startGuardians(recordPath: string, onLost: () => void): Pr
     },
     async end() {
       isEnding = true;
-      for (const guardian of both) guardian.kill('SIGKILL');
+      for (const guardian of both) {
+        // Waited for now, also when this is the last thing that the process does.
+        guardian.ref();
+        guardian.kill('SIGKILL');
+      }
       await Promise.all(gone);
     },
   };

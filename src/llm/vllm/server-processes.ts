@@ -154,7 +154,6 @@ class VllmProcesses implements ServerProcesses {
       // One that has ended at once is known by its number all the same: its end is on its way.
       const running = { ...record, program: identityOf(pid) ?? { pid, startKey: 'ended' } };
       this.#records.write(running);
-      if (order.keep) child.unref();
       server = new RunningServer(order.name, {
         record: running,
         host: order.address.host,
@@ -164,7 +163,7 @@ class VllmProcesses implements ServerProcesses {
         guardians,
         logger: this.#options.logger,
         programExit,
-        stopWatching: () => undefined,
+        stopWatching: () => child.unref(),
       });
       if (isUnguarded) server.loseGuardian();
       return server;
@@ -284,6 +283,6 @@ function watchedProgram(
     if (isSameProcess(pid, startKey)) return;
     clearInterval(timer);
     done({ code: null, signal: null });
-  }, LOOK_AT_FOUND_EVERY_MS).unref();
+  }, LOOK_AT_FOUND_EVERY_MS);
   return { programExit: promise, stopWatching: () => clearInterval(timer) };
 }
