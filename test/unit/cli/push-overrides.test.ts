@@ -1,7 +1,7 @@
 /** What `push` takes from where: the command line, then the configuration, then the defaults. */
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { pushSettings, type PushSettings } from '../../../src/bootstrap/push/push-settings.ts';
