@@ -8,6 +8,7 @@ import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pythonJson, parsePythonJson } from '../dialogue/python-json.ts';
 import type { RecordSource } from '../dialogue/record-parts.ts';
+import { turnRows } from '../dialogue/records.ts';
 import { judgeColumn, type OutputColumns, sharegptRow } from '../dialogue/sharegpt-record.ts';
 import { underPass } from '../dialogue/verdict-overlay.ts';
 import { CONVERSATIONS_FOLDER, type LineFile } from './dataset-rows.ts';
@@ -21,7 +22,7 @@ import {
   fromBytes,
   type PassWords,
 } from './legacy-edits.ts';
-import { legacyRecord, type LegacyRecord, readLegacyRecord } from './legacy-record.ts';
+import { legacyRecord, type LegacyRecord, readLegacyRecord, syntheticRow } from './legacy-record.ts';
 import type { LineSizes } from './line-files.ts';
 import { type FileLine, fileLines } from './lines.ts';
 import { naming } from './output-error.ts';
@@ -39,6 +40,15 @@ export interface LegacyFolder {
   readonly onStep: StepHook;
 }
 
+/** A conversation that the pass has judged. */
+interface Judged {
+  readonly words: PassWords;
+  readonly record: Extract<LegacyRecord, { type: 'conversation' }>;
+  readonly source: RecordSource;
+  /** Of its ShareGPT line. */
+  readonly column: object;
+}
+
 export class LegacyProjection {
   readonly #folder: LegacyFolder;
   readonly #fileNames: ReadonlySet<string>;
@@ -54,9 +64,11 @@ export class LegacyProjection {
   prefixOf(name: LineFile): AsyncIterable<Uint8Array> | null {
     switch (name) {
       case 'synthetic_qa.jsonl':
-        return this.#editedLines(name, editedRecord);
+        return this.#editedLines(name, editedRecord, ({ record }) => [syntheticRow(record)]);
       case 'turns.jsonl':
-        return this.#editedLines(name, editedTurnLine);
+        return this.#editedLines(name, editedTurnLine, ({ source, record: { timestamp } }) =>
+          turnRows(source).map((row) => ({ ...row, timestamp })),
+        );
       case 'conversations_sharegpt_judged.jsonl':
         return this.#judgedLines();
       default:
@@ -84,14 +96,19 @@ export class LegacyProjection {
     if (fileNames.length > 0) await syncFolder(join(outputDir, CONVERSATIONS_FOLDER));
   }
 
+  /** What is in the file; then what was judged and has no line there, from its conversation file. */
   async *#editedLines(
     name: LineFile,
     edit: (line: string, words: PassWords) => string,
+    rowsOf: (judged: Judged) => readonly object[],
   ): AsyncGenerator<Uint8Array> {
+    const written = new Set<string>();
     for await (const { bytes, id } of this.#lines(name)) {
+      if (id !== null) written.add(id);
       yield id === null ? bytes : asBytes(edit(fromBytes(bytes), await this.#wordsOn(id)));
       yield LINE_END;
     }
+    yield* this.#missingLines(written, rowsOf);
   }
 
   /**
@@ -118,14 +135,25 @@ export class LegacyProjection {
       }
       yield LINE_END;
     }
+    yield* this.#missingLines(written, (judged) => [this.#row(judged)]);
+  }
+
+  async *#missingLines(
+    written: Set<string>,
+    rowsOf: (judged: Judged) => readonly object[],
+  ): AsyncGenerator<Uint8Array> {
     for (const name of this.#folder.fileNames) {
+      // Nearly always the id; then the file need not be read.
+      if (written.has(idOfFile(name))) continue;
       const record = await readLegacyRecord(this.#folder.outputDir, name);
       if (record.type === 'unusable' || written.has(record.payload.conversationId)) continue;
       const judged = await this.#judged(record.payload.conversationId, record);
       if (judged === null) continue;
       written.add(record.payload.conversationId);
-      yield Buffer.from(pythonJson(this.#row(judged.source, record.timestamp, judged.column)));
-      yield LINE_END;
+      for (const row of rowsOf(judged)) {
+        yield Buffer.from(pythonJson(row));
+        yield LINE_END;
+      }
     }
   }
 
@@ -133,28 +161,25 @@ export class LegacyProjection {
     return asBytes(editedShareGpt(fromBytes(bytes), words, column, this.#folder.columns));
   }
 
-  #row(source: RecordSource, timestamp: string, column: object): object {
+  #row({ source, record, column }: Judged): object {
     const { columns } = this.#folder;
     const row = sharegptRow(source, columns) as Record<string, object>;
     return {
       ...row,
-      [columns.metadata]: { ...row[columns.metadata], timestamp },
+      [columns.metadata]: { ...row[columns.metadata], timestamp: record.timestamp },
       [columns.judge]: column,
     };
   }
 
   /** Null for a conversation that the pass has not judged. */
-  async #judged(
-    id: string,
-    known?: LegacyRecord,
-  ): Promise<{ readonly words: PassWords; readonly source: RecordSource; readonly column: object } | null> {
+  async #judged(id: string, known?: LegacyRecord): Promise<Judged | null> {
     const words = await this.#wordsOn(id);
     if (words.verdicts.length === 0) return null;
     const record = known ?? (await this.#recordOf(id));
     if (record === null || record.type === 'unusable') return null;
     const { payload, responses } = underPass(record.payload, words.pass, words.verdicts);
     const source = { payload, committedAtMs: 0, rawResponses: responses };
-    return { words, source, column: judgeColumn(source) ?? NOT_JUDGED };
+    return { words, record, source, column: judgeColumn(source) ?? NOT_JUDGED };
   }
 
   async #recordOf(id: string): Promise<LegacyRecord | null> {

@@ -21,6 +21,8 @@ export type LegacyRecord =
       readonly type: 'conversation';
       readonly payload: ConversationPayload;
       readonly timestamp: string;
+      /** The record as it stands, but for numbers that JSON does not have. */
+      readonly fields: JsonObject;
     }
   /** In words that continue "skipped: ". */
   | { readonly type: 'unusable'; readonly reason: string };
@@ -83,6 +85,7 @@ export function legacyRecord(text: string, id: string): LegacyRecord {
     type: 'conversation',
     payload: payloadOf(value, turns as JsonObject[], id),
     timestamp: textOf(value['timestamp']),
+    fields: value,
   };
 }
 
@@ -142,6 +145,26 @@ function toolCallOf(event: JsonObject): PayloadToolCall {
     name: textOf(event['name']),
     arguments: objectOf(event['arguments']),
     result: objectOf(event['result']),
+  };
+}
+
+/** The line of `synthetic_qa.jsonl` for a conversation that has its file and no line; verdicts are those of the file. */
+export function syntheticRow({ fields }: Extract<LegacyRecord, { type: 'conversation' }>): object {
+  const last = objectOf(listOf(fields['turns']).at(-1));
+  return {
+    conversation_id: fields['conversation_id'],
+    timestamp: fields['timestamp'],
+    question: fields['seed_question'],
+    inputs: fields['inputs'],
+    qa_generation_plan: objectOf(last['qa_generation']),
+    kb_final_answer: objectOf(last['kb_answer']),
+    qa_judge: objectOf(last['qa_judge']),
+    conversation_judge: objectOf(fields['conversation_judge']),
+    turns: fields['turns'],
+    conversation_history: fields['conversation_history'],
+    messages: fields['messages'],
+    raw_result: objectOf(last['kb_answer']),
+    raw_results: fields['raw_results'],
   };
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { JudgePass } from '../../../src/dialogue/judge-pass.ts';
 import { DEFAULT_COLUMNS } from '../../../src/dialogue/sharegpt-record.ts';
+import { LINE_FILES } from '../../../src/export/dataset-rows.ts';
 import { openProjection, type ProjectionOptions } from '../../../src/export/projection.ts';
 import { exportRun } from '../../../src/export/run-export.ts';
 import { epoch } from '../../../src/kernel/ids.ts';
@@ -342,6 +343,41 @@ describe('files of 0.1.0 under a pass', () => {
     expect((await judgedRows()).map(({ judge }) => judge)).toMatchObject([
       { per_turn: [], conversation: { score: 5 } },
       { per_turn: [], conversation: { score: 6 } },
+    ]);
+  });
+
+  test('B12 a folder with nothing but conversation files gets lines of what was judged, and keeps them', async () => {
+    await writeOldDataset(out, OLD);
+    for (const name of LINE_FILES) await rm(join(out, name));
+    const store = arrayStore(0);
+    await judged(store, BY_TURN, [verdict('old-1', 1, 9), verdict('old-1', 2, 7)]);
+    await project(store);
+    expect(await rowsOf('turns.jsonl')).toMatchObject([
+      {
+        conversation_id: 'old-1',
+        timestamp: '2025-03-01T11:30:00.000000+00:00',
+        turn_index: 1,
+        judge_score: 9,
+      },
+      { conversation_id: 'old-1', turn_index: 2, judge_score: 7, user_message: 'And when?' },
+    ]);
+    expect(await rowsOf('synthetic_qa.jsonl')).toMatchObject([
+      { conversation_id: 'old-1', qa_judge: { score: 7 }, inputs: { target_language: 'english' } },
+    ]);
+    expect((await judgedRows()).map(({ judge }) => judge.avg_score)).toEqual([8]);
+    const before = await contents(out);
+    await rebuild(store);
+    expect(await contents(out)).toEqual(before);
+    await judged(store, WHOLE, [verdict('old-1', 0, 5)]);
+    await project(store);
+    expect(
+      (await rowsOf('turns.jsonl')).map((row) => [row['judge_score'], row['conversation_judge_score']]),
+    ).toEqual([
+      [null, 5],
+      [null, 5],
+    ]);
+    expect(await rowsOf('synthetic_qa.jsonl')).toMatchObject([
+      { qa_judge: {}, conversation_judge: { score: 5 } },
     ]);
   });
 
