@@ -56,6 +56,9 @@ export async function statsOf(opened: Opened, run: string | null): Promise<Stats
   return { runId: null, place: store.description, badLines: 0, stats };
 }
 
+/** Every conversation of a folder, judged or not. */
+const ALL_ROWS = 'conversations_sharegpt.jsonl';
+
 /** What is exported is what is counted: the same file, by the same rules. Null when there is none. */
 async function fileRows(
   project: Project,
@@ -63,23 +66,23 @@ async function fileRows(
 ): Promise<{ readonly file: string; readonly place: string; readonly badLines: number } | null> {
   const { saving } = project.config;
   const sourceDir = project.folders.output;
-  const rows = await openRows({
-    sourceDir,
-    sourceFile: saving.hf_push.source_file,
-    columns: saving.output_columns,
-  });
-  if (rows === null) return null;
-  await using _ = rows;
+  const columns = saving.output_columns;
+  const opened =
+    (await openRows({ sourceDir, sourceFile: saving.hf_push.source_file, columns })) ??
+    // The exported file is that of judged conversations, and nobody has judged these.
+    (await openRows({ sourceDir, sourceFile: ALL_ROWS, columns }));
+  if (opened === null) return null;
+  await using rows = opened;
   let badLines = 0;
   for await (const { row } of rows.rows(() => (badLines += 1))) collector.add(row);
   return { file: rows.file, place: `${rows.file} in ${sourceDir}`, badLines };
 }
 
+/** Null for a file that is not there, or empty: another one, or the store, may know more. */
 async function openRows(options: SourceOptions): Promise<SourceRows | null> {
   try {
     return await SourceRows.open(options);
   } catch (error) {
-    // No file, or an empty one: the store may know more.
     if (isDlgforgeError(error, 'output')) return null;
     throw error;
   }

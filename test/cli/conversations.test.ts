@@ -183,7 +183,7 @@ describe('show', () => {
     );
   });
 
-  test('a file of 0.1.0 that no store knows is shown too', async () => {
+  test('files of 0.1.0 that no store knows are shown and counted too', async () => {
     const old = await makeProject({});
     try {
       await mkdir(join(old.folder, 'outputs', 'conversations'), { recursive: true });
@@ -192,6 +192,14 @@ describe('show', () => {
         kb_answer: { assistant_message: 'An old answer.' },
         qa_judge: { score: 3, reasons: [], notes: 'old notes', question_ok: true, answer_ok: true },
       };
+      const line = {
+        messages: [{ role: 'user', content: 'An old question?' }],
+        metadata: { language: 'en', n_turns: 1 },
+      };
+      await writeFile(
+        join(old.folder, 'outputs', 'conversations_sharegpt.jsonl'),
+        `${JSON.stringify(line)}\nno json\n`,
+      );
       const record = { conversation_id: 'old-1', language: 'en', turns: [turn] };
       await writeFile(join(old.folder, 'outputs', 'conversations', 'old-1.json'), JSON.stringify(record));
       const { code, stdout } = await old.run(['show', 'old-1', 'config.yaml']);
@@ -199,6 +207,13 @@ describe('show', () => {
       for (const text of ['An old question?', 'An old answer.', 'score 3', 'old notes'])
         expect(stdout).toContain(text);
       expect((await old.run(['show', '../../etc/passwd'])).code).toBe(1);
+      const figures = await old.run(['stats', '--json']);
+      expect(JSON.parse(figures.stdout)).toMatchObject({
+        records: 1,
+        languages: { en: 1 },
+        turn_count: { avg: 1 },
+      });
+      expect(figures.stderr).toBe('1 lines are no conversations and were left out\n');
       const replay = await old.run(['replay', 'old-1']);
       expect(replay).toMatchObject({ code: 1, stdout: '' });
       expect(replay.stderr).toContain('kept no requests');
@@ -214,17 +229,13 @@ describe('stats', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     for (const text of ['2 conversations', 'Judge', 'Documents', 'm-assistant'])
       expect(stdout).toContain(text);
-    const whole = JSON.parse((await project.run(['stats', 'config.yaml', '--json'])).stdout) as Record<
-      string,
-      unknown
-    >;
+    const figures = async (...args: string[]): Promise<object> => {
+      const of = JSON.parse((await project.run(['stats', ...args, '--json'])).stdout) as object;
+      return { ...of, run_id: '', place: '', source_file: '' };
+    };
+    const whole = await figures('config.yaml');
     expect(whole).toMatchObject({ records: 2, turn_count: { min: 3, max: 3, avg: 3 } });
-    const ofRun = JSON.parse((await project.run(['stats', '--run', 'demo', '--json'])).stdout) as Record<
-      string,
-      unknown
-    >;
-    const figures = ({ run_id: _, place: __, source_file: ___, ...rest }: Record<string, unknown>) => rest;
-    expect(figures(ofRun)).toEqual(figures(whole));
+    expect(await figures('--run', 'demo')).toEqual(whole);
     const without = await project.run(['stats', '--run', 'nobody']);
     expect(without).toMatchObject({ code: 1, stdout: '' });
     expect(without.stderr).toContain('There is no run nobody');
