@@ -281,7 +281,7 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
 
   test.concurrent('a process that has nothing else to do waits for the end of its server, and ends', async () => {
     const orders = ['last', 'last-kept'].map((name, i) =>
-      lab.order(name, 18_170 + i, {}, { keep: name === 'last-kept' }),
+      lab.order(name, 18_170 + i, { die_after_ms: 0 }, { keep: name === 'last-kept' }),
     );
     const stopper = startProcess('vllm-stopper.ts', [lab.stateDir, JSON.stringify(orders)]);
     await waitFor(
@@ -290,7 +290,7 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
       () => stopper.lines.join('\n'),
     );
     expect(stopper.child.exitCode).toBe(0);
-    expect(stopper.lines.toSorted()).toEqual(['last was killed', 'last-kept was killed']);
+    expect(stopper.lines.toSorted()).toEqual(['last ended with status 1', 'last-kept was killed']);
   });
 
   test('a program that is missing is named, with the line that installs it; nothing is left behind', async () => {

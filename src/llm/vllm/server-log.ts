@@ -26,6 +26,8 @@ const BYTES_MAX = 20 * 1024 * 1024;
 const FILES_KEPT = 3;
 const LINES_KEPT = 40;
 const LINE_CHARS_MAX = 500;
+/** What a server says of each request that it has served, ours and every probe: it would push out all else. */
+const SERVED = /"(?:GET|POST) \S+ HTTP\/[\d.]+" 200\b/;
 const CHUNK_BYTES = 256 * 1024;
 /** Read at one go; a server that writes faster is read later, or not at all. */
 const CHUNKS_AT_ONCE = 16;
@@ -151,7 +153,7 @@ export class LineTail {
   #end(text: string, isLine: boolean): void {
     this.#look(text);
     const line = cleanLine(text);
-    if (!isLine || line === '') return;
+    if (!isLine || line === '' || SERVED.test(line)) return;
     this.#lines.push(line);
     if (this.#lines.length > LINES_KEPT) this.#lines.shift();
   }

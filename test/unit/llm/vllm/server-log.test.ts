@@ -78,6 +78,13 @@ describe('last lines', () => {
     expect(tail.last()).toEqual(['Loading safetensors checkpoint shards: 100%']);
   });
 
+  test('lines about requests that were served are left out, those about others stay', () => {
+    const served = '(APIServer pid=1) INFO:     127.0.0.1:50112 - "GET /health HTTP/1.1" 200 OK\n';
+    const refused =
+      '(APIServer pid=1) INFO:     127.0.0.1:50112 - "POST /v1/chat/completions HTTP/1.1" 400 Bad Request';
+    expect(feed('before\n', served.repeat(100), `${refused}\n`).last()).toEqual(['before', refused]);
+  });
+
   test('number and length are bounded; colours and other control characters are taken out', () => {
     expect(feed(Array.from({ length: 1_000 }, (_, n) => `line ${n}\n`).join('')).last()).toHaveLength(40);
     const long = feed('x'.repeat(100_000), `${'y'.repeat(100_000)}\n`).last();
