@@ -37,10 +37,8 @@ export function hubFetch(connection: HubConnection): typeof fetch {
   return async (input, init) => {
     const url = new URL(input instanceof Request ? input.url : input);
     const headers = new Headers(init?.headers);
-    if (headers.get('authorization') === `Bearer ${TOKEN_STAND_IN}`) {
-      if (url.origin === origin) headers.set('authorization', `Bearer ${connection.token}`);
-      else headers.delete('authorization');
-    }
+    if (url.origin === origin && headers.get('authorization') === `Bearer ${TOKEN_STAND_IN}`)
+      headers.set('authorization', `Bearer ${connection.token}`);
     const signal = AbortSignal.any([connection.stop, ...(init?.signal ? [init.signal] : [])]);
     const isCommit = init?.method === 'POST' && /\/commit\/[^/]+$/.test(url.pathname);
     const isQuestion = (init?.method ?? 'GET') === 'GET' && !url.href.startsWith(`${connection.hubUrl}/api/`);
