@@ -42,18 +42,15 @@ export async function runFactsOf(project: Project, sourceDir: string): Promise<R
   }
 }
 
-/** @param only one run; without it all of the dataset. */
-export async function runFacts(store: Store, sourceDir: string, only?: string): Promise<RunFacts | null> {
+/** All runs of the dataset, and what was judged later; null when the store knows of neither. */
+export async function runFacts(store: Store, sourceDir: string): Promise<RunFacts | null> {
   const datasetId = await ownDatasetId(store, sourceDir);
   if (datasetId === null) return null;
-  const ids = (await store.listRuns())
-    .filter((run) => run.datasetId === datasetId && (only === undefined || run.id === only))
-    .map(({ id }) => id);
-  if (ids.length === 0) return null;
+  const ids = (await store.listRuns()).filter((run) => run.datasetId === datasetId).map(({ id }) => id);
   const runs = await runsOf(store, new Set<string>(ids));
-  const totals: CallTotals[] = [];
+  const totals: CallTotals[] = [...(await store.verdicts.callTotals(datasetId))];
   for (const id of ids) totals.push(...(await store.callTotals(id)));
-  return { runs, totals };
+  return runs.length + totals.length === 0 ? null : { runs, totals };
 }
 
 /** Per million tokens. */

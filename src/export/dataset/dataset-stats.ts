@@ -80,7 +80,7 @@ export interface CoverageStats {
   readonly document_share: number | null;
 }
 
-/** What the model calls of all runs of the dataset came to. */
+/** What the model calls of all runs of the dataset, and of judging it later, came to. */
 export interface UsageStats {
   readonly runs: number;
   readonly calls: number;
