@@ -160,6 +160,41 @@ describe('export', () => {
     );
   });
 
+  test('--format writes the dataset for other tools; an unknown one is refused, and all are named', async () => {
+    const { code, stdout, stderr } = await project.run([
+      'export',
+      'config.yaml',
+      ...['--format', 'sharegpt,jsonl.zst', '--test', '0.5', '--languages', 'french', '--json'],
+    ]);
+    expect(code, stderr).toBe(0);
+    const { exports } = JSON.parse(stdout) as { exports: { folder: string } };
+    expect(exports).toMatchObject({
+      splits: { train: 2, test: 1 },
+      languages: { french: 3 },
+      rehearsal: true,
+    });
+    const lines = await readFile(join(exports.folder, 'sharegpt', 'train.jsonl'), 'utf8');
+    expect(lines.trim().split('\n')).toHaveLength(2);
+    const refused = await project.run(['export', 'config.yaml', '--format', 'arrow']);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/--format: .*`sharegpt`, `openai`, `chatml`, `parquet`, `jsonl.zst`/);
+  });
+
+  test('the configured formats are written at the end of a run; a failure there is told, with exit code 3', async () => {
+    const folder = join(project.folder, 'outputs', 'exports');
+    const again = ['run', 'config.yaml', '--resume', 'second', '--set', 'saving.export.formats=parquet'];
+    const written = await project.run(again);
+    expect(written.code, written.stderr).toBe(0);
+    expect(written.stderr).toMatch(/Formats\n +parquet in outputs\/exports/);
+    await rm(join(folder, '.dlgforge-export.json'));
+    const failed = await project.run(again);
+    expect(failed.code).toBe(3);
+    expect(failed.stderr).toMatch(
+      /Run second: completed.*FAILED: .*cannot be the export folder.*--format parquet/s,
+    );
+    await rm(folder, { recursive: true });
+  });
+
   test('a run or a folder that nobody knows is said', async () => {
     expect((await project.run(['export', 'config.yaml', '--run', 'third'])).stderr).toContain(
       'There is no run third in this store',

@@ -87,7 +87,7 @@ export async function checkedTarget(target: string, never: readonly ForbiddenFol
 const refused = (target: string, why: string): DlgforgeError =>
   new DlgforgeError(
     'output',
-    `${target} cannot be the export folder: ${why}, and what is in an export folder is replaced. Choose a new folder (saving.hf_push.export_dir, --export-dir), or move what is in it away.`,
+    `${target} cannot be the export folder: ${why}, and what is in an export folder is replaced. Choose a new folder (saving.hf_push.export_dir, --export-dir; for formats --output-dir), or move what is in it away.`,
   );
 
 /** The folder or what is above it that exists, without symbolic links, and the rest. */
