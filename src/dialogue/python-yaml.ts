@@ -4,7 +4,6 @@
  * scalars. A text is plain where YAML 1.1 reads it as that text, else in single quotes, and in double quotes
  * when it holds what only an escape can show.
  */
-
 import { BREAKS, charactersOf, hasBreak, yamlStyleOf } from './yaml-style.ts';
 
 export type YamlValue = string | number | readonly string[] | YamlMapping;

@@ -192,7 +192,7 @@ function readFolder(
   return { type: 'by_variant', variants, ...readNames(index) };
 }
 
-export const normal = (name: string): string => name.trim().toLowerCase();
+const normal = (name: string): string => name.trim().toLowerCase();
 
 const holdsLists = (mapping: Mapping): boolean =>
   Object.values(mapping).length > 0 && Object.values(mapping).every(Array.isArray);
@@ -201,7 +201,7 @@ export function asMapping(value: unknown): Mapping | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Mapping) : null;
 }
 
-export function kindOf(value: unknown): string {
+function kindOf(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'a mapping';

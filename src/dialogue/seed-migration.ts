@@ -1,6 +1,6 @@
 /** Seed topics of any layout as the structured YAML file that 0.1.0 made of them (docs/migrating.md). */
 import { pythonYaml, type YamlMapping } from './python-yaml.ts';
-import { asMapping, type Mapping, META_KEYS, normal, readNames, readSeedFiles } from './seed-layouts.ts';
+import { asMapping, type Mapping, META_KEYS, readNames, readSeedFiles } from './seed-layouts.ts';
 
 export interface MigratedSeeds {
   readonly yaml: string;
@@ -103,5 +103,5 @@ function aliasesOf(root: Mapping, variants: readonly string[]): YamlMapping {
   if (asMapping(root['aliases']) !== null) return readNames(root).aliases;
   const own = variants.map((variant) => [variant, variant] as const);
   const usual = Object.entries(DEFAULT_ALIASES).filter(([name]) => !variants.includes(name));
-  return new Map([...own, ...usual.map(([name, variant]) => [normal(name), variant] as const)]);
+  return new Map([...own, ...usual]);
 }
