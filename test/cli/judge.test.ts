@@ -81,10 +81,6 @@ describe('judge', () => {
     const exported = await project.run(['export', 'config.yaml']);
     expect(exported.code, exported.stderr).toBe(0);
     expect(await artifacts(project)).toEqual(byTurn);
-    const more = await project.run(['run', 'config.yaml', '--run-id', 'more', '--total-samples', '1']);
-    expect(more.code, more.stderr).toBe(0);
-    expect((await scores(project, 'judge_score')).slice(4 * SAMPLES)).toEqual([null, null, null, null]);
-    expect(await judge(project)).toMatchObject({ asked: 4 });
     expect((await judge(project, '--model', 'another-judge', '--limit', '1')).asked).toBe(2);
     expect((await rows(project, 'conversations_sharegpt_judged.jsonl')).length).toBe(1);
   });
@@ -153,14 +149,19 @@ describe('judge', () => {
       expect(await readFile(join(outputs, 'conversations', name), 'utf8')).toBe(text);
   });
 
-  test('A10 Ctrl-C keeps what was given, shows it, and the same command goes on', async () => {
+  test('A10 nobody else writes meanwhile; Ctrl-C keeps what was given, shows it, and the same command goes on', async () => {
     await using project = await makeProject(
-      config({ llm: { backend: 'rehearsal', max_in_flight: 2, rehearsal: { latency: { mean_ms: 150 } } } }),
+      config({ llm: { backend: 'rehearsal', max_in_flight: 2, rehearsal: { latency: { mean_ms: 2_000 } } } }),
     );
     const quick = ['--set', 'llm.rehearsal.latency.mean_ms=0'];
     expect((await project.run(['run', 'config.yaml', ...quick])).code).toBe(0);
     const running = project.start(['judge', 'config.yaml']);
     await running.shown('[judge] 12 verdicts');
+    const other = await project.run(['export', 'config.yaml']);
+    expect(other.stderr).toMatch(
+      /process \d+ on .*`dlgforge judge config\.yaml`.* is already writing this dataset/,
+    );
+    expect(other.code).toBe(1);
     running.child.kill('SIGINT');
     const stopped = await running.finished;
     expect(stopped.code, stopped.stderr).toBe(130);
