@@ -82,8 +82,11 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test('without enough GPUs a run is not submitted, and a table says what there is', async () => {
+test('without enough GPUs, or without the program, a run is not submitted, and it is told what there is', async () => {
   await lab.startAgent({ gpus: 1 });
+  const without = await lab.run(['run', 'config.yaml', '--set', 'llm.vllm.command=no-vllm']);
+  expect(without.code).not.toBe(0);
+  expect(without.stderr).toMatch(/No node of the cluster can start the vLLM servers:\n.*pip install vllm/);
   const { code, stderr } = await lab.run(['run', 'config.yaml']);
   expect(code).not.toBe(0);
   expect(stderr).toContain('not enough free GPUs for 2 servers with 1 GPU each');
@@ -139,4 +142,26 @@ test('when no server is left the run pauses with the reason, and goes on when it
   expect(code, stderr).toBe(0);
   expect(await rows()).toBe(SAMPLES + 12);
   console.info('paused and resumed:', starts().length - before, 'starts,', await rows(), 'rows');
+});
+
+test('kept servers outlive their run and are taken up by the next, on the GPUs that they hold', async () => {
+  const before = starts().length;
+  const args = [
+    'run',
+    'config.yaml',
+    '--set',
+    'llm.vllm.auto_stop_on_exit=false',
+    '--set',
+    'run.total_samples=2',
+  ];
+  const first = await lab.run([...args, '--run-id', 'kept-1']);
+  expect(first.code, first.stderr).toBe(0);
+  const kept = starts().slice(before);
+  expect(kept).toHaveLength(2);
+  expect(kept.every(({ pid }) => isRunning(pid))).toBe(true);
+  const second = await lab.run([...args, '--run-id', 'kept-2']);
+  expect(second.code, second.stderr).toBe(0);
+  expect(starts()).toHaveLength(before + 2);
+  expect(kept.every(({ pid }) => isRunning(pid))).toBe(true);
+  console.info('kept: 2 starts for two runs,', await rows(), 'rows');
 });

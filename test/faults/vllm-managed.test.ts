@@ -95,15 +95,20 @@ test.concurrent('not enough GPUs end it before anything is started, with a table
   console.info('GPUs:', stderr.split('\n').filter((line) => line.includes('this machine'))[0]);
 });
 
-test.concurrent('an occupied port: the next free one is taken', async ({ onTestFinished }) => {
+test.concurrent('an occupied port: the next free one is taken; with VLLM_API_KEY the server demands it, and nothing shows it', async ({
+  onTestFinished,
+}) => {
   const made = await scene(onTestFinished);
   const other = createServer().listen(made.port, '127.0.0.1');
   await once(other, 'listening');
   onTestFinished(() => void other.close());
-  const { code, stderr } = await made.run();
+  const key = 'key-of-the-servers-0123456789';
+  const { code, stderr } = await made.run([], { VLLM_API_KEY: key });
   expect(code, stderr).toBe(0);
   await expectAllWell(made, stderr);
   expect(made.starts()[0]?.port).toBeGreaterThan(made.port);
+  expect(made.starts()[0]?.args.join(' ')).not.toContain(key);
+  expect(made.runLog() + made.log(0) + stderr).not.toContain(key);
   console.info('occupied port:', made.port, 'taken, served on', made.starts()[0]?.port);
 });
 

@@ -85,6 +85,8 @@ type Message = HostMessage | OwnMessage;
 /** A run that has just begun may be missing in a look that was under way. */
 const ABSENCES = 2;
 const REPLICAS_MAX = 256;
+/** What others accept of it is bounded too. */
+const TEXT_CHARS_MAX = 8_000;
 
 export const vllmHost = (options: VllmHostOptions): ActorDefinition<Message> => ({
   kind: 'vllm-host',
@@ -326,7 +328,7 @@ class VllmHost implements Behaviour<Message> {
       runId,
       index,
       state,
-      text,
+      text: text.slice(0, TEXT_CHARS_MAX),
       gpus: [...gpus],
       baseUrl,
       keyVariable,

@@ -60,7 +60,7 @@ export async function followToEnd(follow: FollowToEndOptions): Promise<RunReport
   const end = await untilEnd(follow, (event) => {
     say(project, event);
     if (event.type === 'ConversationSettled') writer.wake();
-    if (event.type === 'RunPaused') options.observer.status(`paused: ${event.reason}`);
+    if (event.type === 'RunPaused') options.observer.status(`paused: ${event.reason.split('\n', 1)[0]}`);
     if (event.type === 'RunResumed') options.observer.status(null);
   });
 

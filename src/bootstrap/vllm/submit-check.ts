@@ -33,13 +33,19 @@ export async function checkNodesForServers(
     const { reports, refusals } = await ask(node, config);
     const lack = lacksRoom(wanted, reports);
     if (lack === null || stop.aborted) return;
-    if (Date.now() >= deadlineMs || (reports.length === 0 && refusals.length > 0)) {
-      throw refusals.length === 0
-        ? lack
-        : new DlgforgeError('endpoint', [lack.message, ...refusals.map((line) => `  ${line}`)].join('\n'));
-    }
+    if (Date.now() >= deadlineMs) throw withRefusals(lack, reports, refusals);
     await sleep(LOOK_MS);
   }
+}
+
+function withRefusals(
+  lack: DlgforgeError,
+  reports: readonly HostReport[],
+  refusals: readonly string[],
+): DlgforgeError {
+  if (refusals.length === 0) return lack;
+  const what = reports.length === 0 ? 'No node of the cluster can start the vLLM servers:' : lack.message;
+  return new DlgforgeError('endpoint', [what, ...refusals.map((line) => `  ${line}`)].join('\n'));
 }
 
 /** What the nodes offer that can start the program, and what the others say. */
