@@ -8,7 +8,7 @@ import { payloadOf } from '../export/dataset-rows.ts';
 import type { RunId } from '../kernel/ids.ts';
 import type { CallTotals, Dataset, RunCounts, Store } from '../ports/store.ts';
 import type { Project } from './project.ts';
-import type { FormatsOutcome } from './push/formats.ts';
+import type { ExportFormat } from '../export/dataset/format-writers.ts';
 
 export interface LanguageReport {
   readonly language: string;
@@ -59,6 +59,16 @@ export interface RunReport {
   /** What became of publishing at the end of the run; null when none was wanted, or the run is not complete. */
   readonly publication: Publication | null;
 }
+
+/** What became of the formats at the end of a run. */
+export type FormatsOutcome =
+  | {
+      readonly type: 'written';
+      readonly folder: string;
+      readonly formats: readonly ExportFormat[];
+      readonly records: number;
+    }
+  | { readonly type: 'failed'; readonly message: string; readonly formats: readonly ExportFormat[] };
 
 export type Publication =
   | {

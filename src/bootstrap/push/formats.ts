@@ -40,16 +40,6 @@ function sourceFileOf({ config }: Project): string {
   return file === 'conversations_sharegpt_judged.jsonl' ? 'conversations_sharegpt.jsonl' : file;
 }
 
-/** What became of the formats at the end of a run. */
-export type FormatsOutcome =
-  | {
-      readonly type: 'written';
-      readonly folder: string;
-      readonly formats: readonly ExportFormat[];
-      readonly records: number;
-    }
-  | { readonly type: 'failed'; readonly message: string; readonly formats: readonly ExportFormat[] };
-
 /** The report with what became of `saving.export.formats`. The run is complete whatever comes of it. Never throws. */
 export async function writeFormatsAfterRun(project: Project, report: RunReport): Promise<RunReport> {
   const { formats } = project.config.saving.export;
