@@ -14,9 +14,9 @@ import { runId } from '../../kernel/ids.ts';
 import { DlgforgeError, isDlgforgeError } from '../../kernel/errors.ts';
 import { prepareBackend } from '../prepare-run.ts';
 import type { Project } from '../project.ts';
-import type { RunObserver } from '../run-options.ts';
 import type { CallFigures } from '../run-report.ts';
 import { openJudgeCalls } from './judge-calls.ts';
+import type { JudgeOptions } from './judge-options.ts';
 import {
   languageKey,
   type Planned,
@@ -32,21 +32,8 @@ import { type Candidate, candidates } from './judged-conversations.ts';
 import { PassProgress } from './pass-progress.ts';
 import { nothingToJudge, type PreparedJudge, prepareJudge } from './prepare-judge.ts';
 
+export type { JudgeOptions } from './judge-options.ts';
 export type { PassReport } from './judge-report.ts';
-
-export interface JudgeOptions {
-  /** Judge what has a verdict of the pass, too. */
-  readonly rejudge: boolean;
-  /** Conversations to judge at most; null for all. */
-  readonly limit: number | null;
-  /** None: all. */
-  readonly languages: readonly string[];
-  /** The command line, shown to others that meet our hold. */
-  readonly command: string;
-  readonly observer: RunObserver;
-  /** Aborts at the first request to stop; what is in flight may finish. */
-  readonly stop: AbortSignal;
-}
 
 /**
  * @throws DlgforgeError when the pass cannot start or the files cannot be written. One that started and did not

@@ -19,7 +19,7 @@ import { projectionOf } from '../files.ts';
 import { holdDataset, thisProcess } from '../hold.ts';
 import { openProjectStore } from '../project-store.ts';
 import type { Project } from '../project.ts';
-import type { JudgeOptions } from './judge.ts';
+import type { JudgeOptions } from './judge-options.ts';
 
 export interface PreparedJudge {
   readonly requirements: Requirements;
