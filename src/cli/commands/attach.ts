@@ -27,7 +27,9 @@ export async function attach(runId: string | undefined, flags: Flags): Promise<n
       command: 'dlgforge attach',
       detach: detach.signal,
       onStart: ({ id, status, config }) => {
-        isToBePublished = pushesAfterRun(config as Config);
+        // Whatever stored it: a run of another version may know nothing of this.
+        isToBePublished =
+          (config as Partial<Config>).saving !== undefined && pushesAfterRun(config as Config);
         if (flags.json !== true)
           say(`[attach] following run ${id} (${status}); Ctrl-C detaches, the run goes on`);
       },
