@@ -67,7 +67,11 @@ export class RunningServer implements ServerProcess {
       tree,
       host,
       port: record.port,
-      onAnswer: () => log.started(),
+      onAnswer: () => {
+        log.started();
+        // It holds its port itself from now on. The claim of a kept one also says that it is used.
+        if (!record.keep) parts.claim.release();
+      },
       onLost: (pid) => this.#loseEngine(pid),
     });
     const { promise, resolve } = Promise.withResolvers<ServerExit>();
