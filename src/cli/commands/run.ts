@@ -50,7 +50,7 @@ export async function run(configPath: string, flags: Flags): Promise<number> {
       say(`The run goes on without this terminal. Follow it: dlgforge attach ${report.runId}`);
       if (pushesAfterRun(project.config))
         say(
-          `It publishes nothing at its end, because nobody writes its files here. Then: ${pushCommandOf(configPath, flags)}`,
+          `It publishes nothing at its end, because nobody writes its files here. When it has ended: npx dlgforge export ${configPath}, and ${pushCommandOf(configPath, flags)}`,
         );
       return EXIT.done;
     }
