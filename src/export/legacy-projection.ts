@@ -22,7 +22,14 @@ import {
   fromBytes,
   type PassWords,
 } from './legacy-edits.ts';
-import { legacyRecord, type LegacyRecord, readLegacyRecord, syntheticRow } from './legacy-record.ts';
+import {
+  conversationFileName,
+  idOfFileName,
+  legacyRecord,
+  type LegacyRecord,
+  readLegacyRecord,
+  syntheticRow,
+} from './legacy-record.ts';
 import type { LineSizes } from './line-files.ts';
 import { type FileLine, fileLines } from './lines.ts';
 import { naming } from './output-error.ts';
@@ -83,7 +90,7 @@ export class LegacyProjection {
     for (const name of fileNames) {
       const path = join(outputDir, CONVERSATIONS_FOLDER, name);
       const bytes = await naming(path, () => readFile(path));
-      const record = legacyRecord(bytes.toString('utf8'), idOfFile(name));
+      const record = legacyRecord(bytes.toString('utf8'), idOfFileName(name));
       // The first file of an id is the one that was judged.
       if (record.type === 'unusable' || seen.has(record.payload.conversationId)) continue;
       seen.add(record.payload.conversationId);
@@ -144,7 +151,7 @@ export class LegacyProjection {
   ): AsyncGenerator<Uint8Array> {
     for (const name of this.#folder.fileNames) {
       // Nearly always the id; then the file need not be read.
-      if (written.has(idOfFile(name))) continue;
+      if (written.has(idOfFileName(name))) continue;
       const record = await readLegacyRecord(this.#folder.outputDir, name);
       if (record.type === 'unusable' || written.has(record.payload.conversationId)) continue;
       const judged = await this.#judged(record.payload.conversationId, record);
@@ -183,7 +190,7 @@ export class LegacyProjection {
   }
 
   async #recordOf(id: string): Promise<LegacyRecord | null> {
-    const name = `${id}.json`;
+    const name = conversationFileName(id);
     return this.#fileNames.has(name) ? await readLegacyRecord(this.#folder.outputDir, name) : null;
   }
 
@@ -209,8 +216,6 @@ export class LegacyProjection {
 const NOT_JUDGED = { per_turn: [], avg_score: null, conversation: {} };
 const LINE_END = Buffer.from('\n');
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
-
-const idOfFile = (name: string): string => name.slice(0, -'.json'.length);
 
 function idOfLine({ text }: FileLine): string | null {
   try {

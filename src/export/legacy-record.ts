@@ -35,13 +35,17 @@ const ENDING = '.json';
 export async function legacyFileNames(
   outputDir: string,
   store: Pick<Store, 'committed'>,
-  id: DatasetId | null,
+  id: DatasetId,
 ): Promise<readonly string[]> {
   const names = new Set(await conversationFileNames(outputDir));
-  if (names.size === 0 || id === null) return [...names];
-  for await (const { conversationId } of store.committed(id, 0)) names.delete(`${conversationId}${ENDING}`);
+  if (names.size === 0) return [];
+  for await (const { conversationId } of store.committed(id, 0))
+    names.delete(conversationFileName(conversationId));
   return [...names];
 }
+
+export const conversationFileName = (conversationId: string): string => `${conversationId}${ENDING}`;
+export const idOfFileName = (name: string): string => name.slice(0, -ENDING.length);
 
 /** In order; none when there is no such folder. */
 export async function conversationFileNames(outputDir: string): Promise<string[]> {
@@ -62,7 +66,7 @@ export async function readLegacyRecord(outputDir: string, name: string): Promise
   } catch (error) {
     return { type: 'unusable', reason: messageOf(error) };
   }
-  return legacyRecord(text, name.slice(0, -ENDING.length));
+  return legacyRecord(text, idOfFileName(name));
 }
 
 /** @param id for a record that names none. */

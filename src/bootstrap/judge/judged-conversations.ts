@@ -9,7 +9,7 @@ import {
   judgedFromRecord,
 } from '../../dialogue/judge-requests.ts';
 import { payloadOf } from '../../export/dataset-rows.ts';
-import { legacyFileNames, readLegacyRecord } from '../../export/legacy-record.ts';
+import { conversationFileName, conversationFileNames, readLegacyRecord } from '../../export/legacy-record.ts';
 import type { DatasetId } from '../../kernel/ids.ts';
 import type { CommittedConversation, Store } from '../../ports/store.ts';
 import { decodeConversationEvent, decodeConversationSnapshot } from '../../protocol/stored-events.ts';
@@ -32,12 +32,14 @@ export interface CandidateSource {
 /** In the order of their commits; files of 0.1.0 after them, by name. */
 export async function* candidates(source: CandidateSource): AsyncGenerator<Candidate> {
   const { store, datasetId, outputDir } = source;
+  const fileNames = new Set(await conversationFileNames(outputDir));
   if (datasetId !== null) {
     for await (const conversation of store.committed(datasetId, 0)) {
+      fileNames.delete(conversationFileName(conversation.conversationId));
       if (conversation.status === 'committed') yield ofStore(conversation, store);
     }
   }
-  yield* ofFiles(source, await legacyFileNames(outputDir, store, datasetId));
+  yield* ofFiles(source, fileNames);
 }
 
 function ofStore(conversation: CommittedConversation, { journal }: Pick<Store, 'journal'>): Candidate {
@@ -64,7 +66,7 @@ function ofStore(conversation: CommittedConversation, { journal }: Pick<Store, '
 
 async function* ofFiles(
   { outputDir, onSkipped }: CandidateSource,
-  names: readonly string[],
+  names: Iterable<string>,
 ): AsyncGenerator<Candidate> {
   const seen = new Set<string>();
   for (const name of names) {
