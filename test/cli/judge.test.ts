@@ -174,6 +174,17 @@ describe('judge', () => {
   test.each([
     ['an empty folder', config(), [], 'There is nothing to judge'],
     ['a judge that is switched off', config({ judge: { enabled: false } }), [], 'judge.enabled is false'],
+    [
+      'a model that no endpoint would be asked for',
+      config({
+        llm: {
+          backend: 'openai',
+          routing: { endpoints: [{ base_url: 'http://127.0.0.1:9/v1', model: 'theirs' }] },
+        },
+      }),
+      ['--model', 'mine'],
+      'name their own models (theirs)',
+    ],
     ['no model', config({ llm: { backend: 'openai' } }), [], 'llm.agents.judge.model'],
     [
       'contradicting options',

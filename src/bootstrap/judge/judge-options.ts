@@ -8,6 +8,8 @@ export interface JudgeOptions {
   readonly limit: number | null;
   /** None: all. */
   readonly languages: readonly string[];
+  /** As asked for on the command line; the configuration has it too. Null: as configured. */
+  readonly model: string | null;
   /** The command line, shown to others that meet our hold. */
   readonly command: string;
   readonly observer: RunObserver;

@@ -36,11 +36,12 @@ export interface PreparedJudge {
 /** @throws DlgforgeError with everything that is off; `output` when there is nothing to judge. */
 export async function prepareJudge(
   project: Project,
-  { command, observer }: JudgeOptions,
+  { command, observer, model }: JudgeOptions,
   cleanUp: AsyncDisposableStack,
 ): Promise<PreparedJudge> {
   const requirements = required(project);
   const { prompts, pass } = await passOf(project);
+  if (model !== null && pass.model !== model.trim()) throw notTheModel(model, pass);
   const outputDir = project.folders.output;
 
   observer.status('opening the store');
@@ -124,6 +125,12 @@ async function hasConversations(store: Store, id: DatasetId | null, outputDir: s
   for await (const { status } of store.committed(id, 0)) if (status === 'committed') return true;
   return false;
 }
+
+const notTheModel = (model: string, pass: JudgePass): DlgforgeError =>
+  new DlgforgeError(
+    'usage',
+    `--model ${model}: the endpoints that serve the judge name their own models (${pass.model}), so this one would not be asked. Name it at these endpoints (llm.routing.endpoints, llm.agents.judge.routing.endpoints), or leave --model out.`,
+  );
 
 export const nothingToJudge = (outputDir: string): DlgforgeError =>
   new DlgforgeError(

@@ -41,6 +41,7 @@ export async function judge(configPath: string, flags: Flags): Promise<number> {
       rejudge: flags.rejudge,
       limit: flags.limit ?? null,
       languages: flags.language.flatMap((list) => list.split(',')).filter((name) => name.trim() !== ''),
+      model: flags.model ?? null,
       command: `dlgforge judge ${configPath}`,
       observer: progress,
       stop: stop.signal,
