@@ -7,6 +7,7 @@ import {
 } from '../export/dataset/dataset-stats.ts';
 import { rounded } from '../export/dataset/distributions.ts';
 import { ledgerCoverage } from '../export/dataset/ledger-coverage.ts';
+import { publicModelName } from '../export/dataset/model-name.ts';
 import { messageOf } from '../kernel/errors.ts';
 import type { CallTotals, Store } from '../ports/store.ts';
 import { knownDocuments } from '../retrieval/known-documents.ts';
@@ -101,7 +102,7 @@ function modelUsage(rows: readonly CallTotals[], prices: Readonly<Record<string,
           completion * price.output) /
         1_000_000;
   return {
-    model,
+    model: publicModelName(model),
     role: rows[0]?.role ?? '',
     calls: sum((row) => row.calls),
     prompt_tokens: prompt,

@@ -6,6 +6,7 @@ import type { CardFacts, MadeFacts } from '../../export/dataset/card.ts';
 import type { DatasetStats } from '../../export/dataset/dataset-stats.ts';
 import type { ExportPlan } from '../../export/dataset/export-plan.ts';
 import { type ExportFormat, fieldsOf, type WrittenFile } from '../../export/dataset/format-writers.ts';
+import { publicModelName } from '../../export/dataset/model-name.ts';
 import type { RunFacts } from '../dataset-facts.ts';
 import type { Project } from '../project.ts';
 import { BUILD } from '../version.ts';
@@ -102,14 +103,14 @@ function madeFacts({ config, loaded }: Project, facts: RunFacts | null): MadeFac
 
 /** What was called, by the store; else what is configured. */
 function modelsOf(config: Project['config'], facts: RunFacts | null): MadeFacts['models'] {
-  const called = new Map(
-    (facts?.totals ?? []).map(({ role, model }) => [JSON.stringify([role, model]), { role, model }]),
+  const called = facts?.totals ?? [];
+  const configured = AGENT_ROLES.map((role) => ({ role, model: config.llm.agents[role].model }));
+  const models = (called.length > 0 ? called : configured)
+    .filter(({ model }) => model !== '')
+    .map(({ role, model }) => ({ role, model: publicModelName(model) }));
+  return [...new Map(models.map((entry) => [JSON.stringify(entry), entry])).values()].toSorted((a, b) =>
+    a.role < b.role ? -1 : 1,
   );
-  if (called.size > 0) return [...called.values()].toSorted((a, b) => (a.role < b.role ? -1 : 1));
-  return AGENT_ROLES.flatMap((role) => {
-    const model = config.llm.agents[role].model;
-    return model === '' ? [] : [{ role, model }];
-  });
 }
 
 function runsOf({ runs }: RunFacts): NonNullable<MadeFacts['runs']> {

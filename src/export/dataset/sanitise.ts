@@ -7,6 +7,7 @@
  * UTF-8 nor Parquet can hold, become U+FFFD; they are counted.
  */
 import { Float, pythonJson, pythonText } from '../../dialogue/python-json.ts';
+import { publicModelName } from './model-name.ts';
 import { COLUMN_FIELDS, type Column, EXTRA, type ExportRow, type Field, type ObjectField } from './schema.ts';
 
 export interface SanitisedRow {
@@ -34,17 +35,24 @@ export function sanitiseRow({ known, unknown }: SourceColumns): SanitisedRow {
   for (const [column, field] of Object.entries(COLUMN_FIELDS))
     made[column] = work.at(column, () => work.value(field, known[column as Column]));
   const row = made as unknown as ExportRow;
+  const messages = row.messages.map(withPublicAgent);
+  const messagesWithTools = row.messages_with_tools.map(withPublicAgent);
   const metadata = {
     ...row.metadata,
     rehearsal: row.metadata.rehearsal === true,
     [EXTRA]: work.extraText(),
   };
   return {
-    row: { ...row, metadata },
+    row: { ...row, messages, messages_with_tools: messagesWithTools, metadata },
     hasJudge: known.judge !== undefined,
     replacedTexts: work.replacedTexts,
     numbersAsText: work.numbersAsText,
   };
+}
+
+function withPublicAgent<M extends { readonly agent: string }>(message: M): M {
+  const agent = publicModelName(message.agent);
+  return agent === message.agent ? message : { ...message, agent };
 }
 
 class Sanitiser {

@@ -26,14 +26,21 @@ interface Made {
 }
 
 /** A project with a finished output folder, written by hand as 0.1.0 and we write it. */
-async function projectWith(saving: object, files: Readonly<Record<string, string>>): Promise<Made> {
+async function projectWith(
+  saving: object,
+  files: Readonly<Record<string, string>>,
+  more: object = {},
+): Promise<Made> {
   const folder = await mkdtemp(join(root, 'p'));
   for (const [name, text] of Object.entries(files)) {
     const path = join(folder, 'outputs', name);
     await mkdir(join(path, '..'), { recursive: true });
     await writeFile(path, text);
   }
-  await writeFile(join(folder, 'config.yaml'), JSON.stringify({ llm: { backend: 'rehearsal' }, saving }));
+  await writeFile(
+    join(folder, 'config.yaml'),
+    JSON.stringify({ llm: { backend: 'rehearsal' }, saving, ...more }),
+  );
   const project = openProject({ configPath: join(folder, 'config.yaml') });
   project.logger.close();
   const sourceDir = project.folders.output;
@@ -376,8 +383,14 @@ describe('one file as 0.1.0 had it', () => {
     );
     await writeFile(join(places.sourceDir, 'run_state', 'last_run_id.txt'), 'r');
     await writeFile(join(places.sourceDir, 'run_state', 'notes.md'), 'private');
+    await writeFile(
+      join(places.sourceDir, 'run_state', 'container.json'),
+      '{"inputs": {"project_root": "/"}}',
+    );
     const built = await buildExport(project, places);
+    expect(await readFile(exported('run_state/container.json'), 'utf8')).toContain('"project_root": "."');
     expect(built.files.filter((path) => path.startsWith('run_state'))).toEqual([
+      'run_state/container.json',
       'run_state/last_run_id.txt',
       'run_state/r.json',
     ]);
@@ -390,6 +403,32 @@ describe('one file as 0.1.0 had it', () => {
       score: 1,
     });
   });
+});
+
+test('I11: the card says how rows were made, and nothing of places, addresses and keys', async () => {
+  const { project, places, exported } = await projectWith(
+    { output_columns: COLUMNS },
+    { [JUDGED]: jsonl(ROWS) },
+    {
+      run: { seed: 7, data: { seeding: { topics: { path: '/srv/private/topics.yaml' } } } },
+      llm: {
+        backend: 'openai',
+        agents: {
+          user: { model: 'asker-1', base_url: 'http://10.1.2.3:8000/v1' },
+          assistant: { model: '/srv/private/models/teller', temperature: 0.3 },
+        },
+        routing: { endpoints: [{ name: 'a', base_url: 'http://10.1.2.4:8000/v1', api_key: 'sk-private' }] },
+      },
+      tools: { retrieval: { index: { persist_dir: '/srv/private/index' } } },
+    },
+  );
+  await buildExport(project, places);
+  const card = await readFile(exported('README.md'), 'utf8');
+  expect(card).toContain('- user: asker-1');
+  expect(card).toContain('- assistant: teller');
+  expect(card).toContain('llm.agents.assistant.temperature: 0.3');
+  expect(card).toContain('seed 7');
+  for (const secret of ['private', '10.1.2', root]) expect(card).not.toContain(secret);
 });
 
 describe('what is refused before anything is written', () => {

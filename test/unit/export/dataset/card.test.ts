@@ -41,7 +41,11 @@ test('the front matter of a plain export', () => {
 
 test('names cannot break out of the YAML or the Markdown', () => {
   const prettyName = 'a: "b"\n---\n# | [x](y) <img>';
-  expect(metadataOf({ prettyName, license: 'no' })).toMatchObject({ pretty_name: prettyName, license: 'no' });
+  expect(metadataOf({ prettyName, license: 'no: "x"' })).toMatchObject({
+    pretty_name: prettyName,
+    license: 'other',
+    license_name: 'no: "x"',
+  });
   const card = datasetCard({ ...FACTS, prettyName, made: { ...FACTS.made, settings: ['a: "```"'] } });
   expect(card).toContain('# a: "b" --- \\# \\| \\[x\\](y) \\<img\\>\n');
   expect(card.match(/```/g)).toHaveLength(4);
@@ -67,6 +71,15 @@ test.each([
   ['', null],
 ])('I5: %s is %s', (language, code) => {
   expect(languageCode(language)).toBe(code);
+});
+
+test('a licence is one of the Hub, or another by its name', () => {
+  expect(metadataOf({ license: 'CC-BY-4.0' })).toMatchObject({ license: 'cc-by-4.0' });
+  expect(metadataOf({ license: 'House rules' })).toMatchObject({
+    license: 'other',
+    license_name: 'House rules',
+  });
+  expect(metadataOf({ license: '' })).not.toHaveProperty('license');
 });
 
 test('sizes', () => {

@@ -147,6 +147,23 @@ test('half a surrogate pair becomes U+FFFD and is counted; U+2028 stays', () => 
   expect(replacedTexts).toBe(1);
 });
 
+test('I11: a model that is named by its folder is named by the last part of it', () => {
+  const agents = [
+    'openai/gpt-x',
+    'vllm//srv/models/teller-7b/',
+    '/srv/teller',
+    'C:\\models\\t',
+    '~/m',
+    'org/model',
+    '',
+  ];
+  const messages = agents.map((agent) => ({ role: 'user', content: 'q', agent }));
+  const row = sanitise({ messages, messages_with_tools: messages });
+  const shown = ['openai/gpt-x', 'vllm/teller-7b', 'teller', 't', 'm', 'org/model', ''];
+  expect(row.messages.map(({ agent }) => agent)).toEqual(shown);
+  expect(row.messages_with_tools.map(({ agent }) => agent)).toEqual(shown);
+});
+
 const anything = fc.letrec((tie) => ({
   value: fc.oneof(
     { maxDepth: 4 },
