@@ -1,7 +1,7 @@
 /** What the judge is asked about a conversation that exists: the same as a run asks about it while it goes on. */
 import type { ModelRequest } from './chat.ts';
 import type { ConversationPayload, JsonValue, PayloadTurn } from './conversation-record.ts';
-import type { AcceptedTurn, ConversationState, Exchange } from './conversation-state.ts';
+import type { ConversationState, Exchange } from './conversation-state.ts';
 import type { JudgeOutput, OutputKind } from './outputs.ts';
 import { buildConversationJudgeMessages, buildTurnJudgeMessages, type Prompts } from './prompts.ts';
 import { assistantMessage, userMessage } from './record-messages.ts';
@@ -39,7 +39,11 @@ export function judgedFromJournal(
   const byTurn = new Map(state.turns.map((turn) => [turn.turn, turn]));
   return judged(payload, (turn) => {
     const accepted = byTurn.get(turn.turn);
-    return accepted === undefined ? recordedEvidence(turn) : shownEvidence(accepted);
+    if (accepted === undefined) return recordedEvidence(turn);
+    const evidence = turnEvidence(accepted);
+    // A turn that was taken over from 0.1.0 has no passages, because nobody noted them; any other had none to show.
+    const isImported = accepted.attempts.at(-1)?.inLedger === true;
+    return isImported && evidence.length === 0 ? recordedEvidence(turn) : { evidence, evidenceFrom: 'shown' };
   });
 }
 
@@ -67,11 +71,6 @@ function judged(
     })),
   };
 }
-
-const shownEvidence = (turn: AcceptedTurn): Evidence => ({
-  evidence: turnEvidence(turn),
-  evidenceFrom: 'shown',
-});
 
 function recordedEvidence(turn: PayloadTurn): Evidence {
   const uses = turn.toolRounds.flatMap((round) => round.calls);

@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { ConversationPayload } from '../../../src/dialogue/conversation-record.ts';
+import type { ConversationState } from '../../../src/dialogue/conversation-state.ts';
 import { judgePassOf } from '../../../src/dialogue/judge-pass.ts';
 import {
   isSelfReported,
+  judgedFromJournal,
   judgedFromRecord,
   verdictRequest,
   WHOLE,
@@ -70,6 +72,20 @@ describe('what the judge sees of a record without a journal', () => {
     expect(textOf(conversation, 2)).toContain(
       '{"source":"Harbour guide, Basins","content":"Basin depth: nine metres."}',
     );
+  });
+
+  test('of a turn that was taken over from 0.1.0 the journal knows nothing, so its record speaks', () => {
+    const turn = (inLedger: boolean) => ({
+      turn: 1,
+      attempts: [{ offered: [], ...(inLedger ? { inLedger } : {}) }],
+      toolRounds: [],
+    });
+    const evidenceOf = (inLedger: boolean) =>
+      judgedFromJournal(samplePayload(0, { turns: [sampleTurn(1)] }), {
+        turns: [turn(inLedger)],
+      } as unknown as ConversationState).turns[0];
+    expect(evidenceOf(true)).toMatchObject({ evidenceFrom: 'models', evidence: [{}] });
+    expect(evidenceOf(false)).toMatchObject({ evidenceFrom: 'shown', evidence: [] });
   });
 
   test('a turn is judged with the turns before it, and another try is another request', () => {
