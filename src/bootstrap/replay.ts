@@ -13,6 +13,7 @@ import { DlgforgeError } from '../kernel/errors.ts';
 import { sha256 } from '../kernel/hash.ts';
 import { roleSettings } from '../llm/plan-endpoints.ts';
 import { requestBody } from '../llm/request-body.ts';
+import { withTextTools } from '../llm/text-tools.ts';
 import type { Store } from '../ports/store.ts';
 import { decodeConversationEvent } from '../protocol/stored-events.ts';
 import type { OpenedStore } from './cluster/runs-store.ts';
@@ -160,7 +161,8 @@ function bodyOf(
   config: Config,
 ): Record<string, unknown> | null {
   if (request === null || answer === null) return null;
-  return requestBody(request, roleSettings(config.llm.agents)[request.role], {
+  const asSent = sent?.tools === 'in_messages' ? withTextTools(request) : request;
+  return requestBody(asSent, roleSettings(config.llm.agents)[request.role], {
     model: answer.model,
     format: sent?.format ?? 'json_schema',
     maxTokensField: sent?.maxTokensField ?? 'max_tokens',

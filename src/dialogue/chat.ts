@@ -68,6 +68,8 @@ export interface SentForm {
   readonly url: string;
   readonly format: 'json_schema' | 'json_object' | 'text';
   readonly maxTokensField: 'max_tokens' | 'max_completion_tokens';
+  /** The tools stood in the messages, because the server takes no `tools`; absent where they did not. */
+  readonly tools?: 'in_messages';
   /** SHA-256 of the body, hex. */
   readonly bodyHash: string;
 }

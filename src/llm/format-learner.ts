@@ -44,6 +44,16 @@ export class FormatLearner {
     this.#logger = logger;
   }
 
+  /** Everything that earlier processes have learned is known. */
+  async ready(): Promise<void> {
+    if (!this.#loaded) await (this.#loading ??= this.#load());
+  }
+
+  /** What was found out elsewhere. */
+  learn(key: string, kind: ResponseFormatKind): void {
+    this.#settle(key, kind);
+  }
+
   /** What this key was found to take, if that is known already. */
   known(key: string): ResponseFormatKind | undefined {
     return this.#known.get(key);
@@ -55,7 +65,7 @@ export class FormatLearner {
     strongest: ResponseFormatKind,
     send: (kind: ResponseFormatKind) => Promise<FormatTrial<T>>,
   ): Promise<T> {
-    if (!this.#loaded) await (this.#loading ??= this.#load());
+    await this.ready();
     for (;;) {
       const known = this.#known.get(key);
       const trial = known === undefined ? await this.#learn(key, strongest, send) : await send(known);

@@ -4,6 +4,7 @@ import type { ModelAnswer, ModelRequest } from '../dialogue/chat.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { DlgforgeError } from '../kernel/errors.ts';
 import { sha256 } from '../kernel/hash.ts';
+import type { Logger } from '../kernel/logger.ts';
 import type { AttemptOutcome, ResponseFormatKind } from '../ports/model.ts';
 import {
   type FailedAttempt,
@@ -22,8 +23,15 @@ import { type Provider, providerNamed, wireModel } from './providers.ts';
 import { requestBody } from './request-body.ts';
 import { readServerError, type ServerError } from './server-error.ts';
 import { DEFAULT_TIMEOUT_MS, type EndpointConfig, type RoleSettings } from './settings.ts';
+import { callsInText, refusesTools, withTextTools } from './text-tools.ts';
 
-type Trial = FormatTrial<AttemptOutcome>;
+/** The server takes no tools; the same request may do with them in its messages. */
+interface ToolsRefused {
+  readonly type: 'tools_refused';
+  readonly reason: string;
+}
+type Outcome = AttemptOutcome | ToolsRefused;
+type Trial = FormatTrial<Outcome>;
 type MaxTokensField = Provider['maxTokensField'];
 
 /** One deadline for a whole exchange, headers and body, joined with the caller's own signal. */
@@ -43,15 +51,30 @@ export class ModelEndpoint {
   readonly client: OpenAI;
   readonly #clock: Clock;
   readonly #formats: FormatLearner;
+  readonly #logger: Logger;
   readonly #url: string;
   readonly #maxTokensFields = new Map<string, MaxTokensField>();
 
-  constructor(config: EndpointConfig, agent: Agent, clock: Clock, formats: FormatLearner) {
+  constructor(
+    config: EndpointConfig,
+    {
+      agent,
+      clock,
+      formats,
+      logger,
+    }: {
+      readonly agent: Agent;
+      readonly clock: Clock;
+      readonly formats: FormatLearner;
+      readonly logger: Logger;
+    },
+  ) {
     this.config = config;
     this.provider = providerNamed(config.provider);
     this.client = createClient(config, this.provider, agent);
     this.#clock = clock;
     this.#formats = formats;
+    this.#logger = logger;
     this.#url = `${shownUrl(config.baseUrl).replace(/\/+$/, '')}/chat/completions`;
   }
 
@@ -66,13 +89,54 @@ export class ModelEndpoint {
 
   /** @throws DlgforgeError `cancelled` when `signal` aborts; nothing else. */
   async attempt(request: ModelRequest, settings: RoleSettings, signal: AbortSignal): Promise<AttemptOutcome> {
-    const withTools = request.tools.length > 0;
-    const key = `${this.config.baseUrl} ${this.model(settings)}`;
-    const send = (format: ResponseFormatKind): Promise<Trial> => this.#try(request, settings, format, signal);
-    if (withTools && !this.provider.formatWithTools) return this.#unformatted(send);
-    const strongest = (withTools ? this.#formats.known(key) : undefined) ?? this.provider.strongestFormat;
-    if (strongest === 'text') return this.#unformatted(send);
-    return this.#formats.ask(withTools ? `${key} with tools` : key, strongest, send);
+    await this.#formats.ready();
+    const key = this.#capabilityKey(settings);
+    const toolsKey = `tools of ${key}`;
+    const usesTools = hasTools(request);
+    const takesTools = (): boolean => this.#formats.known(toolsKey) === undefined;
+    if (!usesTools || takesTools()) {
+      const send = async (format: ResponseFormatKind): Promise<Trial> => {
+        // Somebody else may have found out while this one waited.
+        if (usesTools && !takesTools()) return done({ type: 'tools_refused', reason: '' });
+        return await this.#try(request, settings, format, signal);
+      };
+      const outcome = await this.#formatted(request.tools.length > 0 ? `${key} with tools` : key, key, send);
+      if (outcome.type !== 'tools_refused') return outcome;
+      if (takesTools()) this.#noteToolsRefused(key, toolsKey, outcome.reason);
+    }
+    const written = withTextTools(request);
+    const outcome = await this.#formatted(`${key} with tools in messages`, key, (format) =>
+      this.#try(written, settings, format, signal, 'in_messages'),
+    );
+    // Without a field for tools there is none to refuse.
+    if (outcome.type === 'tools_refused') return { type: 'refused', status: 400, reason: outcome.reason };
+    return request.tools.length > 0 ? withCallsRead(outcome) : outcome;
+  }
+
+  #capabilityKey(settings: RoleSettings): string {
+    return `${this.config.baseUrl} ${this.model(settings)}`;
+  }
+
+  /** In the strongest format that this kind of request was found to have. */
+  #formatted(
+    kind: string,
+    plain: string,
+    send: (format: ResponseFormatKind) => Promise<Trial>,
+  ): Promise<Outcome> {
+    const withTools = kind !== plain;
+    if (kind === `${plain} with tools` && !this.provider.formatWithTools) return this.#unformatted(send);
+    const strongest = (withTools ? this.#formats.known(plain) : undefined) ?? this.provider.strongestFormat;
+    return strongest === 'text' ? this.#unformatted(send) : this.#formats.ask(kind, strongest, send);
+  }
+
+  #noteToolsRefused(key: string, toolsKey: string, reason: string): void {
+    // Remembered as the weakest of the formats: tools as text.
+    this.#formats.learn(toolsKey, 'text');
+    this.#logger.log(
+      'warn',
+      'llm',
+      `[llm] ${key} takes no tools, going on with tools in the messages. A vLLM server takes them with --enable-auto-tool-choice --tool-call-parser <parser of the model>: ${reason}`,
+    );
   }
 
   /** A key in a server's complaint is masked. */
@@ -80,7 +144,7 @@ export class ModelEndpoint {
     return withoutKey(text, this.config.key());
   }
 
-  async #unformatted(send: (format: ResponseFormatKind) => Promise<Trial>): Promise<AttemptOutcome> {
+  async #unformatted(send: (format: ResponseFormatKind) => Promise<Trial>): Promise<Outcome> {
     const trial = await send('text');
     if (trial.type === 'done') return trial.value;
     // Without a format there is none to refuse; a server that says so anyway refuses the request.
@@ -92,6 +156,7 @@ export class ModelEndpoint {
     settings: RoleSettings,
     format: ResponseFormatKind,
     signal: AbortSignal,
+    tools?: 'in_messages',
   ): Promise<Trial> {
     const model = this.model(settings);
     const maxTokensField = this.#maxTokensFields.get(model) ?? this.provider.maxTokensField;
@@ -104,7 +169,13 @@ export class ModelEndpoint {
         .create(params, { signal: deadline.signal })
         .asResponse();
       const text = await response.text();
-      const sent = { url: this.#url, format, maxTokensField, bodyHash: sha256(JSON.stringify(body)) };
+      const sent = {
+        url: this.#url,
+        format,
+        maxTokensField,
+        ...(tools === undefined ? {} : { tools }),
+        bodyHash: sha256(JSON.stringify(body)),
+      };
       const outcome = this.#read(text, response, { model, sent }, Math.round(performance.now() - startedAt));
       return { type: 'done', value: outcome, accepted: outcome.type === 'answered' };
     } catch (error) {
@@ -116,10 +187,12 @@ export class ModelEndpoint {
         );
       }
       const said = readServerError(failure.bodyText);
+      if (tools === undefined && hasTools(request) && refusesTools(said, failure.status))
+        return done({ type: 'tools_refused', reason: this.shown(said.message) });
       const next = weakerFormat(said, failure.status, format, request.tools.length > 0);
       if (next !== null) return { type: 'format_refused', next, reason: this.shown(said.message) };
       if (this.#learnsTokenField(model, maxTokensField, said, settings))
-        return this.#try(request, settings, format, signal);
+        return this.#try(request, settings, format, signal, tools);
       return done(this.#masked(failureOfStatus(failure, said, this.#clock.now())));
     }
   }
@@ -201,7 +274,20 @@ export class ModelEndpoint {
   }
 }
 
-const done = (value: AttemptOutcome): Trial => ({ type: 'done', value, accepted: false });
+const done = (value: Outcome): Trial => ({ type: 'done', value, accepted: false });
+
+/** Also in the last round, which offers none but shows what the earlier ones said. */
+const hasTools = ({ tools, messages }: ModelRequest): boolean =>
+  tools.length > 0 || messages.some(({ role }) => role === 'tool');
+
+/** Calls that the model wrote into its answer, as calls. */
+function withCallsRead(outcome: AttemptOutcome): AttemptOutcome {
+  if (outcome.type !== 'answered') return outcome;
+  const { answer } = outcome;
+  const toolCalls = answer.toolCalls.length > 0 ? [] : callsInText(answer.content);
+  if (toolCalls.length === 0) return outcome;
+  return { ...outcome, answer: { ...answer, content: '', toolCalls, finishReason: 'tool_calls' } };
+}
 
 const unreadable = (reason: string): AttemptOutcome => ({
   type: 'retry_later',

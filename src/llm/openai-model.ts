@@ -150,7 +150,12 @@ class OpenAiModel implements OpenAiModelPort {
     const known = this.#byName.get(config.name);
     return known !== undefined && isSame(known.config, config)
       ? known
-      : new ModelEndpoint(config, this.#agent, this.#clock, this.#formats);
+      : new ModelEndpoint(config, {
+          agent: this.#agent,
+          clock: this.#clock,
+          formats: this.#formats,
+          logger: this.#logger,
+        });
   }
 }
 

@@ -219,3 +219,21 @@ test('C18: the judge is shown the passages that were offered and found, not what
     for (const passage of found) expect(text).toContain(passage.text);
   }
 });
+
+test('a server without tools: the assistant searches through its messages, and its turns look like any other', async () => {
+  const store = new MemoryStore();
+  const toolless = await startRehearsal({ seed: 21, unsupported_tools: true });
+  const world = await startWorld({ store, url: toolless.url, totalSamples: 2, clock: hurried });
+  expect(await world.end).toEqual({ type: 'completed' });
+  await world.close();
+  await toolless.close();
+  await expectWhole(store, 2);
+  const turns = (await committedOf(store)).flatMap((committed) => payloadOf(committed).turns);
+  expect(turns.length).toBeGreaterThan(0);
+  for (const { toolRounds } of turns) {
+    expect(toolRounds[0]?.calls[0]).toMatchObject({
+      name: 'vector_db_search',
+      result: { results: expect.any(Array) as unknown[] },
+    });
+  }
+});

@@ -223,6 +223,7 @@ const rehearsal = section(
       [],
       'Response formats that are refused with status 400.',
     ),
+    unsupported_tools: flag(false, 'Refuse tools, as vLLM does without a tool parser.'),
     context_limit_tokens: integer(0, { min: 0 }, 'Longest prompt, in tokens; 0 = no limit.'),
     second_round_rate: decimal(
       0.3,

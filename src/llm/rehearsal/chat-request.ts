@@ -6,6 +6,8 @@ export interface ChatRequest {
   readonly messages: readonly RequestMessage[];
   readonly tools: readonly RequestTool[];
   readonly toolChoice: ToolChoice;
+  /** The tools stood in the messages, and calls are to be written into the content. */
+  readonly toolsInMessages: boolean;
   readonly responseFormat: ResponseFormat;
   readonly stream: boolean;
   readonly includeUsage: boolean;
@@ -84,6 +86,7 @@ function readRequest(body: unknown): ChatRequest {
     messages: readMessages(record.messages),
     tools: readTools(record.tools),
     toolChoice: readToolChoice(record.tool_choice),
+    toolsInMessages: false,
     responseFormat: readResponseFormat(record.response_format),
     stream,
     includeUsage: stream && asRecord(record.stream_options)?.include_usage === true,

@@ -15,6 +15,7 @@ import { estimateTokens, renderPrompt, requestKey } from './request-key.ts';
 import type { Arrival, Outcome } from './request-entry.ts';
 import type { RequestLog } from './request-log.ts';
 import { type RehearsedRole, recogniseRole } from './role.ts';
+import { callsInContent, withToolsFromMessages } from './tools-in-messages.ts';
 
 /** What a server's chat calls share. */
 export interface ChatParts {
@@ -50,7 +51,7 @@ export async function serveChat(
     parts.log.completed(seen, { outcome: 'refused', status: parsed.error.status });
     return exchange.fail(parsed.error);
   }
-  const call = arrive(exchange, parsed.request, options, parts);
+  const call = arrive(exchange, withToolsFromMessages(parsed.request), options, parts);
   const error = refusal(call) ?? overload(call, parts.gate);
   if (error !== null) return refuse(call, error, error.status === 429 ? 'over_capacity' : 'refused', parts);
 
@@ -90,6 +91,13 @@ function refusal({ request, options, prompt }: Call): ApiError | null {
       'response_format',
     );
   }
+  const usesTools = request.tools.length > 0 || request.messages.some(({ role }) => role === 'tool');
+  if (options.unsupported_tools && usesTools && !request.toolsInMessages) {
+    return invalidRequest(
+      '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+      'tool_choice',
+    );
+  }
   const tokens = estimateTokens(prompt);
   const limit = options.context_limit_tokens;
   if (limit === 0 || tokens <= limit) return null;
@@ -115,7 +123,8 @@ async function serve(call: Call, fault: TransportFault, parts: ChatParts): Promi
   const { exchange, options, request, role, key, seen } = call;
   const contentFault = drawContentFault(options, key);
   const drawn = answer(request, role, key, options, parts.texts, contentFault === 'duplicate');
-  const completion = complete(drawn, contentFault, key, request.maxTokens);
+  const drafted = complete(drawn, contentFault, key, request.maxTokens);
+  const completion = request.toolsInMessages ? callsInContent(drafted) : drafted;
   const usage: UsageReport = {
     promptTokens: estimateTokens(call.prompt),
     cachedTokens: parts.cache.account(request.model, call.prompt),

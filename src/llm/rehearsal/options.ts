@@ -75,6 +75,8 @@ export const rehearsalOptionsSchema = z
 
     /** Formats that are refused with status 400. */
     unsupported_response_formats: z.array(z.enum(['json_schema', 'json_object', 'text'])).default([]),
+    /** Tools are refused with status 400, as vLLM does without a tool parser. */
+    unsupported_tools: z.boolean().default(false),
     /** Longer prompts get `context_length_exceeded`. 0 sets no limit. */
     context_limit_tokens: z.int().min(0).default(0),
     /** Blocks of 16 tokens that the prefix cache holds; 0 turns it off. */
