@@ -109,7 +109,10 @@ export async function prepareRun(
     config,
     fingerprint: fingerprintOf(config, assets, knowledge.retriever.info.fingerprint),
   });
-  await replicas?.publish(store);
+  await replicas?.publish({
+    read: async () => (await store.runEndpoints(run.record.id)).endpoints,
+    write: (endpoint) => store.setRunEndpoint(run.record.id, endpoint),
+  });
   const files = await openFiles(project, {
     store,
     dataset,

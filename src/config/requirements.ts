@@ -1,7 +1,14 @@
 import { readSecret, resolveCredentials, serperKey, type Credentials } from './credentials.ts';
 import { personasFile, promptsDir, seedTopicsFile } from './paths.ts';
 import { Findings, type ConfigProblem } from './problem.ts';
-import { endpointsOf, joinsSharedEndpoints, modelOf, rolesFor, type RoleCommand } from './roles.ts';
+import {
+  endpointsOf,
+  joinsSharedEndpoints,
+  modelOf,
+  rolesFor,
+  servedByUs,
+  type RoleCommand,
+} from './roles.ts';
 import type { AgentRole, Config } from './schema.ts';
 import type { LoadedConfig } from './load.ts';
 
@@ -68,7 +75,14 @@ function checkBackend(config: Config, roles: readonly AgentRole[], findings: Fin
       },
     );
   }
-  if (backend === 'vllm_managed') checkServers(vllm, findings);
+  if (backend === 'vllm_managed') {
+    checkServers(vllm, findings);
+    if (!roles.some((role) => servedByUs(config, role)))
+      findings.problem(null, 'llm.backend=vllm_managed starts servers that no role would ask.', {
+        keyPath: 'llm.backend',
+        hint: `Leave \`provider\` of one of ${roles.join(', ')} empty, or choose another backend.`,
+      });
+  }
 }
 
 function checkServers(vllm: Config['llm']['vllm'], findings: Findings): void {

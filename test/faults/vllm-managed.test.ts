@@ -63,7 +63,15 @@ test.concurrent('a normal, slow start: phases are shown, every role asks for the
   // Nobody else asks the server of a run in one process.
   expect(made.starts()[0]?.args.join(' ')).toContain('--host 127.0.0.1');
   expect(made.log(0)).toContain('Application startup complete');
-  console.info('slow start: phases', [...phases].join(', '));
+  // `dlgforge judge` has its servers too.
+  const judged = await made.project.start(['judge', 'config.yaml', '--rejudge'], {
+    STAND_IN_FOLDER: made.folder,
+  }).finished;
+  expect(judged.code, judged.stderr).toBe(0);
+  expect(judged.stderr).toMatch(/managed-vllm-0/);
+  expect(made.starts()).toHaveLength(2);
+  await expectNothingLeft(made);
+  console.info('slow start: phases', [...phases].join(', '), 'and 8 verdicts afterwards');
 });
 
 test.concurrent('a missing program ends it before anything is started, with the line that installs it', async ({
@@ -233,7 +241,7 @@ test.concurrent('Ctrl-C stops the servers; a run that is killed leaves none eith
   const running = made.start();
   await waitFor(
     () => (made.starts().length > 0 ? true : undefined),
-    20_000,
+    60_000,
     () => 'no start',
   );
   running.child.kill('SIGINT');
@@ -242,7 +250,7 @@ test.concurrent('Ctrl-C stops the servers; a run that is killed leaves none eith
   const killed = made.start();
   await waitFor(
     () => (made.starts().length > 1 ? true : undefined),
-    20_000,
+    60_000,
     () => 'no start',
   );
   killed.child.kill('SIGKILL');

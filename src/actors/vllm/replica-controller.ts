@@ -146,7 +146,7 @@ class Controller implements ReplicaController {
     const stored = await endpoints.read();
     for (const row of endpointChanges(found.standings, endpoint, stored)) await endpoints.write(row);
     this.#hasServed ||= found.standings.some(({ state }) => state === 'serving');
-    await this.#judge(found);
+    if (silent.length === 0) await this.#judge(found);
     this.#changed();
   }
 

@@ -15,6 +15,7 @@ import { DlgforgeError, isDlgforgeError } from '../../kernel/errors.ts';
 import { prepareBackend } from '../prepare-run.ts';
 import type { Project } from '../project.ts';
 import type { CallFigures } from '../run-report.ts';
+import { startJudgeServers } from '../vllm/judge-servers.ts';
 import { openJudgeCalls } from './judge-calls.ts';
 import type { JudgeOptions } from './judge-options.ts';
 import {
@@ -179,9 +180,14 @@ async function judgeMissing(
   await using cleanUp = new AsyncDisposableStack();
   const { store, datasetId, lease, pass, prompts, requirements, holdLost } = prepared;
   options.observer.status('preparing the judge');
+  const servers = await startJudgeServers(project, requirements, options);
+  if (servers !== null) cleanUp.defer(() => servers.close());
   const backend = await prepareBackend(project, requirements, store);
   cleanUp.defer(() => backend.close());
+  let changed = (): void => undefined;
+  await servers?.follow(backend, () => changed());
   const opened = openJudgeCalls(project, backend.port);
+  changed = () => opened.endpointsChanged();
   cleanUp.defer(() => opened.close());
   options.observer.status(null);
 
@@ -196,7 +202,8 @@ async function judgeMissing(
     view: async () => progress.view(),
     calls: opened.calls,
   });
-  const stopping = stopSignals(options.stop, holdLost, project.config.run.shutdown_grace_s * 1000);
+  const lost = servers === null ? holdLost : AbortSignal.any([holdLost, servers.lost]);
+  const stopping = stopSignals(options.stop, lost, project.config.run.shutdown_grace_s * 1000);
   cleanUp.defer(() => stopping.dispose());
   const answers: VerdictAnswers = liveAnswers({ ...opened, ...stopping });
   async function* selected(): AsyncGenerator<Planned> {
@@ -227,6 +234,8 @@ async function judgeMissing(
   });
   const figures = await opened.calls.stats().catch(() => null);
   if (holdLost.aborted) throw takenOver();
+  if (servers?.lost.aborted === true && end.type !== 'completed')
+    return { end: { type: 'failed', error: servers.lost.reason }, figures, finished: progress.finished };
   return { end, figures, finished: progress.finished };
 }
 

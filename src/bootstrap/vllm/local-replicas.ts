@@ -6,16 +6,19 @@ import type { RunEnd } from '../../actors/messages.ts';
 import { createActorSystem } from '../../actors/runtime/actor-system.ts';
 import type { ActorRef, ActorSystem } from '../../actors/runtime/types.ts';
 import type { HostMessage, HostReport } from '../../actors/vllm/host-messages.ts';
-import { type ReplicaController, startReplicaController } from '../../actors/vllm/replica-controller.ts';
+import {
+  type ReplicaController,
+  type ReplicaControllerOptions,
+  startReplicaController,
+} from '../../actors/vllm/replica-controller.ts';
 import type { Requirements } from '../../config/requirements.ts';
 import { secretsOf } from '../../config/secrets-of.ts';
 import { systemClock } from '../../kernel/clock.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import { type RunId, runId } from '../../kernel/ids.ts';
 import type { ServerProcesses } from '../../ports/server-process.ts';
-import type { Store } from '../../ports/store.ts';
 import type { Project } from '../project.ts';
-import type { RunOptions } from '../run-options.ts';
+import type { RunObserver } from '../run-options.ts';
 import { allowProgram, serverProcesses, spawnHost } from './host.ts';
 import { type FoundGpu, offeredGpus } from './offered-gpus.ts';
 import {
@@ -29,10 +32,12 @@ import {
 import { lacksRoom } from './room.ts';
 
 export interface LocalReplicas {
-  /** From here on the run is in the store: its endpoints are kept there. */
-  publish(store: Store): Promise<void>;
+  /** From here on its endpoints are kept there. */
+  publish(endpoints: ReplicaControllerOptions['endpoints']): Promise<void>;
   /** Resolves when no server is left and none can be started; never otherwise. */
   readonly noneLeft: Promise<RunEnd>;
+  /** Aborts with an error at the same time. */
+  readonly lost: AbortSignal;
   /** Stops the servers, or leaves those that are to be kept. */
   close(): Promise<void>;
 }
@@ -109,7 +114,7 @@ export async function roomHere({ processes, gpus }: LocalServers): Promise<HostR
 export async function startLocalReplicas(
   servers: LocalServers,
   id: RunId,
-  { observer, stop }: RunOptions,
+  { observer, stop }: { readonly observer: Pick<RunObserver, 'status'>; readonly stop: AbortSignal },
 ): Promise<LocalReplicas> {
   const replicas = begin(servers, id);
   try {
@@ -128,13 +133,17 @@ export async function startLocalReplicas(
   }
 }
 
+/** The run is not in the store yet. */
+const NOWHERE: ReplicaControllerOptions['endpoints'] = { read: async () => [], write: async () => undefined };
+
 class Replicas implements LocalReplicas {
   readonly controller: ReplicaController;
   readonly noneLeft: Promise<RunEnd>;
   /** Why none is left; null while there is one, or may be. */
   reason: string | null = null;
   readonly #system: ActorSystem;
-  #store: Store | null = null;
+  readonly #lost = new AbortController();
+  #endpoints: ReplicaControllerOptions['endpoints'] = NOWHERE;
 
   constructor(servers: LocalServers, id: RunId, system: ActorSystem, host: ActorRef<HostMessage>) {
     const { project, requirements } = servers;
@@ -148,11 +157,12 @@ class Replicas implements LocalReplicas {
       wanted: wantedReplicas(config, id, project.root),
       endpoint: endpointShape(config, requirements.roles),
       endpoints: {
-        read: async () => (this.#store === null ? [] : (await this.#store.runEndpoints(id)).endpoints),
-        write: async (endpoint) => await this.#store?.setRunEndpoint(id, endpoint),
+        read: () => this.#endpoints.read(),
+        write: (endpoint) => this.#endpoints.write(endpoint),
       },
       onNoneLeft: async (reason) => {
         this.reason = reason;
+        this.#lost.abort(new DlgforgeError('endpoint', reason));
         ended.resolve({ type: 'failed', trouble: { code: 'endpoint', message: reason } });
       },
       clock: systemClock,
@@ -160,8 +170,12 @@ class Replicas implements LocalReplicas {
     });
   }
 
-  async publish(store: Store): Promise<void> {
-    this.#store = store;
+  get lost(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  async publish(endpoints: ReplicaControllerOptions['endpoints']): Promise<void> {
+    this.#endpoints = endpoints;
     await this.controller.round();
   }
 

@@ -199,6 +199,8 @@ test('a replica that is given up leaves the run to the others; with none left th
   a.machine.script({ endsAfterMs: 10, status: 9 });
   other?.end(0);
   await a.until(() => reasons.length > 0);
+  const laterMs = here.clock.now() + 5_000;
+  await a.until(() => here.clock.now() >= laterMs);
   expect(reasons).toHaveLength(1);
   expect(reasons[0]).toContain('No vLLM server is left');
   expect(reasons[0]).toContain('it ended with status 7 while it served');
