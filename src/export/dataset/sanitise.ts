@@ -112,19 +112,23 @@ class Sanitiser {
   #fields(field: ObjectField, value: unknown): Record<string, unknown> {
     const given = this.#given(field, value);
     const made: Record<string, unknown> = {};
-    const used = new Set<string>();
-    for (const [name, inner] of Object.entries(field.fields)) {
+    const borrowed: string[] = [];
+    for (const name of Object.keys(field.fields)) {
+      const inner = field.fields[name] as Field;
       if (name === EXTRA) {
         this.#unpack(given[EXTRA]);
-        used.add(EXTRA);
         made[EXTRA] = '';
         continue;
       }
       const source = sourceOf(field, name, given);
-      for (const other of source.used) used.add(other);
-      made[name] = this.at(name, () => this.value(inner, given[source.name]));
+      if (source !== name) borrowed.push(source);
+      this.#path.push(name);
+      made[name] = this.value(inner, given[source]);
+      this.#path.pop();
     }
-    for (const [name, rest] of Object.entries(given)) if (!used.has(name)) this.keepAt(name, rest);
+    for (const name of Object.keys(given)) {
+      if (!Object.hasOwn(field.fields, name) && !borrowed.includes(name)) this.keepAt(name, given[name]);
+    }
     return made;
   }
 
@@ -182,15 +186,11 @@ class Sanitiser {
 
 const NUMERIC = /^\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?\s*$/;
 
-/** The field that a value is taken from, and all those that need not be kept because of it. */
-function sourceOf(
-  field: ObjectField,
-  name: string,
-  given: Fields,
-): { readonly name: string; readonly used: readonly string[] } {
-  const others = field.otherNames?.[name] ?? [];
-  const found = [name, ...others].find((other) => pythonText(given[other]).trim() !== '') ?? name;
-  return { name: found, used: [name, found] };
+/** The name under which the value of a field is given. */
+function sourceOf(field: ObjectField, name: string, given: Fields): string {
+  const others = field.otherNames?.[name];
+  if (others === undefined) return name;
+  return [name, ...others].find((other) => pythonText(given[other]).trim() !== '') ?? name;
 }
 
 const isNothing = (value: unknown): value is null | undefined | '' =>
