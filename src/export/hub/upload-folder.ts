@@ -79,8 +79,9 @@ export async function checkHubAccess(access: HubAccess): Promise<string> {
       const { name } = await whoAmI(clientOf(access));
       return isWhole ? access.repoId : `${name}/${access.repoId}`;
     } catch (error) {
-      // Some hubs of organisations do not have this question; what we may do there shows when we do it.
-      if (isWhole && statusOf(error) === 404) return access.repoId;
+      // Not every hub answers this, nor to every token; what we may do there shows when we do it.
+      const status = statusOf(error);
+      if (isWhole && status !== null && status !== 401 && !isPassing(status)) return access.repoId;
       throw error;
     }
   });
