@@ -50,9 +50,14 @@ export function payloadOf(
     conversationJudge: state.conversationVerdict as JsonObject | null,
     conversationJudgeAnswerSeq:
       state.conversationVerdict === null ? null : (state.conversationJudgeSeqs.at(-1) ?? null),
-    ...(settings.judge?.pass === undefined ? {} : { judgePass: settings.judge.pass }),
+    ...(settings.judge?.pass !== undefined && ownVerdicts(state) ? { judgePass: settings.judge.pass } : {}),
   };
 }
+
+/** False when any was taken over from 0.1.0, whose judge had another prompt: those have no answer in the journal. */
+const ownVerdicts = ({ turns, conversationVerdict, conversationJudgeSeqs }: ConversationState): boolean =>
+  turns.every(({ verdict, judgeSeqs }) => verdict === null || judgeSeqs.length > 0) &&
+  (conversationVerdict === null || conversationJudgeSeqs.length > 0);
 
 function payloadTurn(turn: AcceptedTurn): PayloadTurn {
   const attempt = turn.attempts.at(-1);

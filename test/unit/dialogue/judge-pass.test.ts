@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { ConversationPayload } from '../../../src/dialogue/conversation-record.ts';
-import type { ConversationState } from '../../../src/dialogue/conversation-state.ts';
+import { type ConversationState, initialConversation } from '../../../src/dialogue/conversation-state.ts';
 import { judgePassOf } from '../../../src/dialogue/judge-pass.ts';
 import {
   isSelfReported,
@@ -9,6 +9,7 @@ import {
   verdictRequest,
   WHOLE,
 } from '../../../src/dialogue/judge-requests.ts';
+import { payloadOf } from '../../../src/dialogue/payload.ts';
 import { type Prompts, preparePrompts, type RunPromptValues } from '../../../src/dialogue/prompts.ts';
 import { dialogueOf } from '../../support/dialogue-context.ts';
 import { samplePayload, sampleTurn } from '../export/sample-dataset.ts';
@@ -44,6 +45,39 @@ describe('the key of a pass', () => {
     const shown = withTurnText('Answer {{ question }} with {{ retrieval_default_k }}');
     const changed = preparePrompts(shown.assets, { ...shown.run, topK: 99 });
     expect(judgePassOf(changed, 'turn', 'm').id).not.toBe(judgePassOf(shown, 'turn', 'm').id);
+  });
+});
+
+describe('the pass of what a run judged', () => {
+  const { settings } = dialogueOf({ settings: { judge: { granularity: 'turn', reasons: [], pass: 'p' } } });
+  const verdict = { score: 8, reasons: [], notes: '', question_ok: true, answer_ok: true };
+  const payloadWith = (judgeSeqs: readonly number[]): ConversationPayload => {
+    const attempt = {
+      attempt: 0,
+      plan: { mode: 'fresh', seed: null },
+      offered: [],
+      question: { user_message: 'Why?', grounding_facts: [], coverage_target: '' },
+      questionSeqs: [1],
+    };
+    const turn = {
+      turn: 1,
+      attempts: [attempt],
+      toolRounds: [],
+      answer: {},
+      answerSeqs: [2],
+      verdict,
+      judgeSeqs,
+    };
+    const persona = { id: '', text: '' };
+    const plan = { conversationId: 'c', turnCount: 1, userPersona: persona, assistantPersona: persona };
+    const key = { runId: 'R', languageIndex: 0, index: 0 };
+    const state = { ...initialConversation(key), plan, turns: [turn] } as unknown as ConversationState;
+    return payloadOf(state, settings, samplePayload(0).inputs);
+  };
+
+  test('is that of its prompt; of verdicts that 0.1.0 gave nothing is known', () => {
+    expect(payloadWith([3]).judgePass).toBe('p');
+    expect(payloadWith([])).not.toHaveProperty('judgePass');
   });
 });
 
