@@ -1,6 +1,6 @@
 /** Publishing at the end of a run (`saving.hf_push.auto_push_on_run`). The run is complete whatever comes of it (I6). */
 import { pushesAfterRun } from '../../config/publishing.ts';
-import { messageOf } from '../../kernel/errors.ts';
+import { invariant, messageOf } from '../../kernel/errors.ts';
 import type { Project } from '../project.ts';
 import type { RunOptions } from '../run-options.ts';
 import type { Publication, RunReport } from '../run-report.ts';
@@ -38,7 +38,7 @@ async function publish(project: Project, options: RunOptions, report: RunReport)
         project.logger.log('info', 'export', `[hf-push] ${text}`);
       },
     });
-    if (uploaded === null) throw new Error('nothing was uploaded');
+    invariant(uploaded !== null, 'a push that is to upload has uploaded');
     const { repoId, url, commit } = uploaded;
     return { type: 'published', repoId, url, commit };
   } catch (error) {
