@@ -57,7 +57,7 @@ test.concurrent('a normal, slow start: phases are shown, every role asks for the
   const { code, stderr } = await running.finished;
   expect(code, stderr).toBe(0);
   await expectAllWell(made, stderr);
-  const phases = new Set(stderr.match(/(?<=replica 0 on local: )[a-z ]+/g));
+  const phases = new Set(stderr.match(/(?<=replica 0: )[a-z ]+/g));
   expect([...phases]).toEqual(expect.arrayContaining(['loading the weights']));
   expect(made.starts()).toHaveLength(1);
   // Nobody else asks the server of a run in one process.

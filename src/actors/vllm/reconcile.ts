@@ -172,9 +172,12 @@ const isSame = (a: RunEndpoint, b: RunEndpoint): boolean =>
   a.timeoutMs === b.timeoutMs &&
   [...a.roles].sort().join() === [...b.roles].sort().join();
 
+/** The only host of a run in one process: a person need not be told where a replica is. */
+export const THIS_PROCESS = 'local';
+
 /** What a person is told while none serves yet, or one is not well: one line each. */
 export const standingLines = (standings: readonly Standing[]): readonly string[] =>
-  standings.map(
-    ({ index, node, state, text }) =>
-      `replica ${index}${node === null ? '' : ` on ${node}`}: ${state === 'serving' ? 'serving' : text}`,
-  );
+  standings.map(({ index, node, state, text }) => {
+    const where = node === null || node === THIS_PROCESS ? '' : ` on ${node}`;
+    return `replica ${index}${where}: ${state === 'serving' ? state : text}`;
+  });

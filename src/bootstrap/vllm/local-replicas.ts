@@ -11,6 +11,7 @@ import {
   type ReplicaControllerOptions,
   startReplicaController,
 } from '../../actors/vllm/replica-controller.ts';
+import { THIS_PROCESS } from '../../actors/vllm/reconcile.ts';
 import type { Requirements } from '../../config/requirements.ts';
 import { secretsOf } from '../../config/secrets-of.ts';
 import { systemClock } from '../../kernel/clock.ts';
@@ -41,8 +42,6 @@ export interface LocalReplicas {
   /** Stops the servers, or leaves those that are to be kept. */
   close(): Promise<void>;
 }
-
-const NODE = 'local';
 
 /** What this machine can do for the servers of a project. */
 export interface LocalServers {
@@ -153,7 +152,7 @@ class Replicas implements LocalReplicas {
     this.#system = system;
     this.controller = startReplicaController({
       messenger: system,
-      hosts: () => new Map([[NODE, host]]),
+      hosts: () => new Map([[THIS_PROCESS, host]]),
       wanted: wantedReplicas(config, id, project.root),
       endpoint: endpointShape(config, requirements.roles),
       endpoints: {
@@ -188,11 +187,11 @@ class Replicas implements LocalReplicas {
 function begin(servers: LocalServers, id: RunId): Replicas {
   const { project, processes, gpus } = servers;
   const { config, loaded, logger } = project;
-  const system = createActorSystem({ node: NODE, logger });
+  const system = createActorSystem({ node: THIS_PROCESS, logger });
   const place = placeOf(project);
   const host = spawnHost({
     system,
-    node: NODE,
+    node: THIS_PROCESS,
     environment: loaded.environment,
     processes,
     gpus,
