@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
-/** `unit`, `contract` and `simulation` are the quick loop; `store`, `cli` and `faults` start real servers and processes. */
+/** `unit`, `contract` and `simulation` are the quick loop; `cli`, `cluster`, `faults` and `times` start real servers and processes. */
 const project = (name: string, extra: Record<string, unknown> = {}) => ({
   test: {
     name,
@@ -15,6 +15,19 @@ const project = (name: string, extra: Record<string, unknown> = {}) => ({
 /** Many tests wait for servers: on two cores, two files at a time take little more than half the time of one. */
 const WORKERS = Math.max(2, availableParallelism() - 1);
 
+const FAULTS = { testTimeout: 600_000, hookTimeout: 120_000 };
+/** They measure times, or load the machine. */
+const MEASURING = [
+  'cluster-backpressure',
+  'cluster-elastic',
+  'cluster-failure-times',
+  'cluster-limits',
+  'cluster-nemesis',
+  'cluster-partition',
+  'kill',
+  'vllm-process-tree',
+].map((name) => `test/faults/${name}.test.ts`);
+
 export default defineConfig({
   test: {
     maxWorkers: WORKERS,
@@ -24,12 +37,13 @@ export default defineConfig({
       project('simulation', { testTimeout: 60_000 }),
       project('cli', { testTimeout: 120_000, hookTimeout: 120_000 }),
       project('cluster', { testTimeout: 120_000, hookTimeout: 120_000 }),
-      // They measure times and load the machine, so each file has it to itself, after all others.
-      project('faults', {
-        testTimeout: 600_000,
-        hookTimeout: 120_000,
+      project('faults', { ...FAULTS, exclude: MEASURING, sequence: { groupOrder: 1 } }),
+      // Each file has the machine to itself, after all others.
+      project('times', {
+        ...FAULTS,
+        include: MEASURING,
         fileParallelism: false,
-        sequence: { groupOrder: 1 },
+        sequence: { groupOrder: 2 },
       }),
     ],
   },

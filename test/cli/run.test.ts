@@ -164,7 +164,13 @@ describe('export', () => {
     const { code, stdout, stderr } = await project.run([
       'export',
       'config.yaml',
-      ...['--format', 'sharegpt,jsonl.zst', '--test', '0.5', '--languages', 'french', '--json'],
+      '--format',
+      'sharegpt,jsonl.zst',
+      '--test',
+      '0.5',
+      '--languages',
+      'french',
+      '--json',
     ]);
     expect(code, stderr).toBe(0);
     const { exports } = JSON.parse(stdout) as { exports: { folder: string } };

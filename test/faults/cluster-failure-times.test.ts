@@ -2,7 +2,7 @@
  * How long a run stands still when something dies, with default settings, by the endpoint's and the store's own
  * times. Each figure is printed; what is asserted has slack for a busy machine.
  *
- *   DLGFORGE_TRIALS=10 DLGFORGE_DOWN_SECONDS=60 npx vitest run --project faults cluster-failure-times
+ *   DLGFORGE_TRIALS=10 DLGFORGE_DOWN_SECONDS=60 npx vitest run --project times cluster-failure-times
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';

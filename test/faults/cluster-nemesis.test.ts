@@ -4,7 +4,7 @@
  *
  * Long runs by hand; the seed that was used is printed, and the same seed strikes in the same order:
  *
- *   DLGFORGE_NEMESIS_SEED=7 DLGFORGE_NEMESIS_SECONDS=600 npx vitest run --project faults cluster-nemesis
+ *   DLGFORGE_NEMESIS_SEED=7 DLGFORGE_NEMESIS_SECONDS=600 npx vitest run --project times cluster-nemesis
  *
  *   DLGFORGE_NEMESIS_SEED       any text; `random` draws one
  *   DLGFORGE_NEMESIS_SECONDS    about how long it rages (default 35)
