@@ -8,16 +8,22 @@
  */
 import { type DlgforgeError, isDlgforgeError, messageOf } from '../../kernel/errors.ts';
 import type { RunId } from '../../kernel/ids.ts';
-import type { ServerOrder, ServerProbe, ServerProcess, ServerProcesses } from '../../ports/server-process.ts';
+import type {
+  KeptServer,
+  ServerOrder,
+  ServerProbe,
+  ServerProcess,
+  ServerProcesses,
+} from '../../ports/server-process.ts';
 import type { ActorContext, ActorDefinition, ActorRef, Behaviour, ReplyTo } from '../runtime/types.ts';
 import {
   decodeHostMessage,
   type HostMessage,
   type HostReply,
   type HostReport,
-  type OfferedGpu,
   type ReplicaReport,
 } from './host-messages.ts';
+import { type FoundGpu, freeGpus, hostReport, replicaReports } from './host-report.ts';
 import { type ServerLimits, type ServerState, vllmServer } from './vllm-server.ts';
 
 /** What a replica of a run is, as the run's stored configuration says. */
@@ -40,7 +46,7 @@ export interface VllmHostOptions {
   readonly processes: ServerProcesses;
   readonly probe: ServerProbe;
   /** GPUs that this node offers, asked anew for each report. */
-  readonly gpus: () => Promise<readonly Omit<OfferedGpu, 'usedBy'>[]>;
+  readonly gpus: () => Promise<readonly FoundGpu[]>;
   /** @throws DlgforgeError when this node may not start this program. */
   readonly allows: (program: string) => void;
   /** @throws DlgforgeError when this node cannot run it. */
@@ -54,7 +60,7 @@ interface Replica {
   readonly index: number;
   state: ReplicaReport['state'];
   text: string;
-  gpus: readonly number[];
+  gpus: number[];
   baseUrl: string | null;
   keyVariable: string | null;
   server: ActorRef<never> | null;
@@ -67,8 +73,8 @@ interface Replica {
 interface Preparation {
   readonly order: ReplicaOrder;
   readonly found: ServerProcess | null;
-  readonly offered: readonly Omit<OfferedGpu, 'usedBy'>[];
-  readonly kept: readonly number[];
+  readonly offered: readonly FoundGpu[];
+  readonly kept: readonly KeptServer[];
 }
 
 /** What the host tells itself. */
@@ -85,8 +91,6 @@ type Message = HostMessage | OwnMessage;
 /** A run that has just begun may be missing in a look that was under way. */
 const ABSENCES = 2;
 const REPLICAS_MAX = 256;
-/** What others accept of it is bounded too. */
-const TEXT_CHARS_MAX = 8_000;
 
 export const vllmHost = (options: VllmHostOptions): ActorDefinition<Message> => ({
   kind: 'vllm-host',
@@ -193,7 +197,7 @@ class VllmHost implements Behaviour<Message> {
     const some = gpuCount === 0 ? null : Array.from({ length: gpuCount }, (_, gpu) => gpu);
     const found = server.keep ? await processes.findKept({ ...server, gpus: some }) : null;
     const [offered, kept] = await Promise.all([this.#options.gpus(), processes.kept()]);
-    return { order, found, offered, kept: kept.flatMap((each) => each.gpus) };
+    return { order, found, offered, kept };
   }
 
   async #require(program: string): Promise<void> {
@@ -202,24 +206,17 @@ class VllmHost implements Behaviour<Message> {
   }
 
   #prepared(replica: Replica, { order, found, offered, kept }: Preparation): void {
-    const gpus = found === null ? this.#free(offered, kept).slice(0, order.gpuCount) : (found.gpus ?? []);
+    // Invariant 1: from here to the reservation nothing else happens.
+    const free = freeGpus(offered, kept, this.#replicas.values());
+    const gpus = found === null ? free.slice(0, order.gpuCount) : (found.gpus ?? []);
     // Another replica was faster; whoever asked sees that it is not there, and where there is room.
     const hasRoom = found !== null || gpus.length === order.gpuCount;
     if (replica.ending === null && hasRoom) {
-      replica.gpus = gpus;
+      replica.gpus = [...gpus];
       return this.#spawn(replica, order, found);
     }
     found?.release();
     this.#forget(replica);
-  }
-
-  /** Invariant 1. Those with the most free memory first. */
-  #free(offered: readonly Omit<OfferedGpu, 'usedBy'>[], kept: readonly number[]): number[] {
-    const used = new Set([...kept, ...[...this.#replicas.values()].flatMap(({ gpus }) => gpus)]);
-    return offered
-      .filter(({ index }) => !used.has(index))
-      .toSorted((a, b) => (b.freeMb ?? 0) - (a.freeMb ?? 0) || a.index - b.index)
-      .map(({ index }) => index);
   }
 
   #spawn(replica: Replica, order: ReplicaOrder, found: ServerProcess | null): void {
@@ -306,37 +303,14 @@ class VllmHost implements Behaviour<Message> {
   }
 
   async #report(): Promise<HostReport> {
-    const [offered, kept] = await Promise.all([this.#options.gpus(), this.#options.processes.kept()]);
-    const users = new Map(
-      kept.flatMap(({ gpus, pid }) => gpus.map((index) => [index, `kept server, pid ${pid}`])),
-    );
-    for (const { runId, index, gpus } of this.#replicas.values())
-      for (const gpu of gpus) users.set(gpu, `replica ${index} of ${runId}`);
-    return {
-      node: this.#options.node,
-      gpus: offered.map((gpu) => ({ ...gpu, usedBy: users.get(gpu.index) ?? null })),
-      isLeaving: this.#isLeaving,
-      replicas: this.#views(),
-      kept: kept
-        .filter(({ isUsed }) => !isUsed)
-        .map(({ orderHash, gpus }) => ({ orderHash, gpus: [...gpus] })),
-    };
-  }
-
-  #views(): ReplicaReport[] {
-    return [...this.#replicas.values()].map(({ runId, index, state, text, gpus, baseUrl, keyVariable }) => ({
-      runId,
-      index,
-      state,
-      text: text.slice(0, TEXT_CHARS_MAX),
-      gpus: [...gpus],
-      baseUrl,
-      keyVariable,
-    }));
+    const { node, processes, gpus } = this.#options;
+    const [offered, kept] = await Promise.all([gpus(), processes.kept()]);
+    const replicas = replicaReports(this.#replicas.values());
+    return hostReport({ node, isLeaving: this.#isLeaving, offered, kept, replicas });
   }
 
   #told(): void {
-    this.#options.onChange?.(this.#views());
+    this.#options.onChange?.(replicaReports(this.#replicas.values()));
   }
 }
 

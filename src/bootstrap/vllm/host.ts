@@ -10,7 +10,7 @@ import type { Logger } from '../../kernel/logger.ts';
 import { probeServer } from '../../llm/vllm/server-probe.ts';
 import { vllmProcesses } from '../../llm/vllm/server-processes.ts';
 import type { ServerProcesses } from '../../ports/server-process.ts';
-import type { FoundGpu } from './offered-gpus.ts';
+import type { FoundGpu } from '../../actors/vllm/host-report.ts';
 
 export interface ServerProcessesOptions {
   /** Where servers of this machine are written down. */

@@ -21,7 +21,8 @@ import type { ServerProcesses } from '../../ports/server-process.ts';
 import type { Project } from '../project.ts';
 import type { RunObserver } from '../run-options.ts';
 import { allowProgram, serverProcesses, spawnHost } from './host.ts';
-import { type FoundGpu, offeredGpus } from './offered-gpus.ts';
+import { type FoundGpu, hostReport } from '../../actors/vllm/host-report.ts';
+import { offeredGpus } from './offered-gpus.ts';
 import {
   endpointShape,
   replicaOrder,
@@ -89,20 +90,8 @@ export async function checkLocalServers(servers: LocalServers): Promise<void> {
 
 /** What this machine has for servers. */
 export async function roomHere({ processes, gpus }: LocalServers): Promise<HostReport> {
-  const [found, kept] = await Promise.all([gpus(), processes.kept()]);
-  const usedBy = (gpu: number): string | null => {
-    const server = kept.find((each) => each.gpus.includes(gpu));
-    return server === undefined ? null : `kept server, pid ${server.pid}`;
-  };
-  return {
-    node: 'this machine',
-    gpus: found.map((gpu) => ({ ...gpu, usedBy: usedBy(gpu.index) })),
-    isLeaving: false,
-    replicas: [],
-    kept: kept
-      .filter(({ isUsed }) => !isUsed)
-      .map(({ orderHash, gpus: held }) => ({ orderHash, gpus: [...held] })),
-  };
+  const [offered, kept] = await Promise.all([gpus(), processes.kept()]);
+  return hostReport({ node: 'this machine', isLeaving: false, offered, kept, replicas: [] });
 }
 
 /**

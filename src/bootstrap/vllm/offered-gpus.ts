@@ -1,9 +1,7 @@
 /** The GPUs that this machine offers to model servers. */
-import type { OfferedGpu } from '../../actors/vllm/host-messages.ts';
+import type { FoundGpu } from '../../actors/vllm/host-report.ts';
 import type { Environment } from '../../config/environment.ts';
 import { gpusOf } from '../cluster/gpus.ts';
-
-export type FoundGpu = Omit<OfferedGpu, 'usedBy'>;
 
 /** nvidia-smi takes its time, and what it says changes slowly. */
 const FRESH_MS = 5_000;
