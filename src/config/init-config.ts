@@ -8,7 +8,8 @@ export interface StarterOptions {
 }
 
 const BACKENDS = {
-  openai: `  # openai: any OpenAI-compatible API. Also: vllm_attach for servers of your own.
+  openai: `  # openai: any OpenAI-compatible API. Also: vllm_attach for servers of your own,
+  # vllm_managed for vLLM servers that dlgforge starts.
   backend: openai
   # To try everything without a key and without a model, use this line instead:
   # backend: rehearsal

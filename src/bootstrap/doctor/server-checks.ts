@@ -20,14 +20,14 @@ export function serverChecks(project: Project, requirements: Requirements): Prom
     const program = serverProgram(config, root);
     /** On a cluster its nodes count, and this machine need not be one of them. */
     const complain = config.run.distributed.enabled ? warning : problem;
-    const here = config.run.distributed.enabled ? ' (on this machine; the nodes of the cluster count)' : '';
+    const here = config.run.distributed.enabled ? 'On this machine (the nodes of the cluster count): ' : '';
     const checks: Check[] = [];
     try {
       allowProgram(loaded.environment, program);
       await servers.processes.require(program);
-      checks.push(ok(NAME, `${program} is there${here}`));
+      checks.push(ok(NAME, `${here}${program} is there`));
     } catch (error) {
-      checks.push(complain(NAME, `${messageOf(error)}${here}`));
+      checks.push(complain(NAME, `${here}${messageOf(error)}`));
     }
     const report = await roomHere(servers);
     const lack = lacksRoom(wantedReplicas(config, runId(''), root), [report]);
@@ -42,7 +42,7 @@ export function serverChecks(project: Project, requirements: Requirements): Prom
               ? `${count} server(s) without GPUs`
               : `${count} server(s) with ${each} GPU(s) each: ${report.gpus.length} GPU(s) here`,
           )
-        : complain(NAME, `${text}${here}`, table.join('\n')),
+        : complain(NAME, `${here}${text}`, table.join('\n')),
     );
     return checks;
   });
