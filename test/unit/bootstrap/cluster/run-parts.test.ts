@@ -95,7 +95,9 @@ llm:
     expect(leader.lacks).toHaveLength(5);
     expect(leader.strategy).toBe('round_robin');
     expect(leader.roleStrategies).toEqual({ assistant: 'weighted_least_inflight' });
-    expect(leader.specsOf(leader.plan).map(({ name, identity, maxInFlight }) => [name, identity, maxInFlight])).toEqual([
+    expect(
+      leader.specsOf(leader.plan).map(({ name, identity, maxInFlight }) => [name, identity, maxInFlight]),
+    ).toEqual([
       ['a', 'http://gpu-1:8000/v1 m', 16],
       ['b', 'http://gpu-1:8000/v1 m', 16],
       ['http://gpu-2:8000/v1', 'http://gpu-2:8000/v1 m', 3],
@@ -111,7 +113,9 @@ describe('a worker', () => {
     const leader = await loadRunParts({ ...parts, store });
     const worker = await openWorkerParts({ ...parts, store });
     try {
-      expect(worker.port.endpoints.map(({ name }) => name)).toEqual(leader.specsOf(leader.plan).map(({ name }) => name));
+      expect(worker.port.endpoints.map(({ name }) => name)).toEqual(
+        leader.specsOf(leader.plan).map(({ name }) => name),
+      );
       expect(worker.webSearch).toBeNull();
       const health = await worker.port.check('rehearsal', AbortSignal.timeout(5_000));
       expect(health).toEqual({ type: 'healthy', models: ['rehearsal'] });
