@@ -8,8 +8,7 @@ const TIMEOUT_MS = 10_000;
 
 /**
  * Says which endpoints cannot be used, one line each, and goes on without them while every role has one. They
- * stay listed: the router asks whether they are there before it sends them anything, and takes them in when
- * they answer.
+ * stay listed, are sent nothing (`attachedPort`), and join when they can be used.
  * @throws DlgforgeError `endpoint` when a role has none.
  */
 export async function checkAttached(
@@ -18,7 +17,10 @@ export async function checkAttached(
   logger: Logger,
 ): Promise<void> {
   const checked = await Promise.all(
-    port.endpoints.map(async (endpoint) => ({ endpoint, health: await checkedOne(port, endpoint) })),
+    port.endpoints.map(async (endpoint) => ({
+      endpoint,
+      health: await port.check(endpoint.name, AbortSignal.timeout(TIMEOUT_MS), { mayPay: false }),
+    })),
   );
   const sick = checked.flatMap(({ endpoint, health }) =>
     health.type === 'unhealthy' ? [sickLine(endpoint, health)] : [],
@@ -39,20 +41,6 @@ export async function checkAttached(
 }
 
 type Unhealthy = Extract<EndpointHealth, { readonly type: 'unhealthy' }>;
-
-async function checkedOne(
-  port: Pick<ModelPort, 'check'>,
-  { name }: EndpointSpec,
-): Promise<Exclude<EndpointHealth, { readonly type: 'unproven' }>> {
-  const health = await port.check(name, AbortSignal.timeout(TIMEOUT_MS), { mayPay: false });
-  if (health.type !== 'unproven') return health;
-  if (!health.isListMissing) return { type: 'healthy', models: [] };
-  return {
-    type: 'unhealthy',
-    reason: 'it does not list its models at /v1/models, as every vLLM server does.',
-    hint: 'Check base_url: it usually ends in /v1.',
-  };
-}
 
 function rolesServed({ roles }: EndpointSpec, health: EndpointHealth): readonly Role[] {
   if (health.type !== 'unhealthy') return roles;

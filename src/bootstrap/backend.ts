@@ -7,6 +7,7 @@ import { createModelPort, type OpenAiModelPort } from '../llm/openai-model.ts';
 import type { EndpointPlan } from '../llm/plan-endpoints.ts';
 import { startRehearsal } from '../llm/rehearsal/server.ts';
 import type { CapabilityMemory } from '../ports/model.ts';
+import { attachedPort } from './attached-port.ts';
 import { endpointPlan, ownKeys } from './endpoint-plan.ts';
 
 export { secretsOf } from '../config/secrets-of.ts';
@@ -53,7 +54,8 @@ export async function openPlanned(
     const plan = planOf(rehearsal?.url ?? null);
     const { endpoints, roles, notes } = plan;
     for (const note of notes) logger.log('info', 'llm', `[llm] ${note}`);
-    const port = createModelPort({ endpoints, roles, capabilities, logger });
+    const opened = createModelPort({ endpoints, roles, capabilities, logger });
+    const port = config.llm.backend === 'vllm_attach' ? attachedPort(opened, plan) : opened;
     return {
       port,
       plan,

@@ -182,6 +182,8 @@ function unhealthy(endpoint: ModelEndpoint, failure: FailedAttempt): EndpointHea
     type: 'unhealthy',
     reason: `${name} cannot be used: ${endpoint.shown(failure.reason)}.`,
     hint: hintFor(endpoint, failure),
+    ...(failure.type === 'retry_later' ? { isAway: true } : {}),
+    ...(failure.status === null ? {} : { status: failure.status }),
   };
 }
 

@@ -88,6 +88,10 @@ export type EndpointHealth =
       readonly hint: string;
       /** The roles whose model it does not serve; absent: nobody can use it. */
       readonly roles?: readonly Role[];
+      /** Nobody answered, or only with trouble of its own: it may be well in a moment. @default false */
+      readonly isAway?: boolean;
+      /** That it answered with; absent when it did not answer, or answered well. */
+      readonly status?: number;
     };
 
 /** What a server was found to support, remembered over processes. */

@@ -145,6 +145,41 @@ describe('the check before the run', () => {
     expect(run.lines).toEqual([]);
   });
 
+  test('what it goes on without is sent nothing, not even by a node that has not looked; it joins when it is well', async () => {
+    let models: readonly string[] = ['x'];
+    const listing = (): Promise<ChatServer> =>
+      serverFor(({ path }, response) =>
+        sendJson(
+          response,
+          200,
+          path.endsWith('/models') ? { object: 'list', data: models.map((id) => ({ id })) } : completion(),
+        ),
+      );
+    const [good, other, guarded] = [await vllm(['m']), await listing(), await vllm(['m'], 'k')];
+    const unlisted = await serverFor(({ path }, response) =>
+      path.endsWith('/models') ? sendJson(response, 404, {}) : sendJson(response, 200, completion()),
+    );
+    const sick = { other, guarded, unlisted };
+    const named = Object.entries(sick).map(([name, { url }]) => `{name: ${name}, base_url: "${url}"}`);
+    const endpoints = attached(`["${good.url}", ${named.join(', ')}]`);
+    for (const looks of [true, false]) {
+      const { port, check } = await opened(endpoints);
+      if (looks) await check();
+      const statuses = { other: 404, guarded: 401, unlisted: 404 };
+      for (const [name, status] of Object.entries(statuses))
+        expect(await port.attempt(name, request(), never)).toMatchObject({ type: 'unusable', status });
+      for (const { requests } of Object.values(sick))
+        expect(new Set(requests.map(({ path }) => path))).toEqual(new Set(['/v1/models']));
+      expect(await port.attempt(good.url, request(), never)).toMatchObject({ type: 'answered' });
+      if (looks) continue;
+      models = ['m'];
+      for (let call = 0; call < 3; call += 1)
+        expect(await port.attempt('other', request(), never)).toMatchObject({ type: 'answered' });
+      const paths = other.requests.map(({ path }) => path);
+      expect(paths.slice(-4)).toEqual(['/v1/models', ...Array<string>(3).fill('/v1/chat/completions')]);
+    }
+  });
+
   test('endpoints are asked at the same time', async () => {
     let arrived = 0;
     const all = Promise.withResolvers<void>();
@@ -218,7 +253,9 @@ describe('H6 fields of an endpoint', () => {
   test.for(['timeout', 'timeout_s'])(
     'name, weight, max_in_flight, model and %s are obeyed',
     async (field) => {
-      const silent = await serverFor(() => undefined);
+      const silent = await serverFor(({ path }, response) =>
+        path.endsWith('/models') ? sendJson(response, 200, { data: [{ id: 'served' }] }) : undefined,
+      );
       const { port } = await opened(
         attached(
           `[{name: gpu, base_url: "${silent.url}", weight: 2.5, max_in_flight: 3, model: served, ${field}: 0.1}]`,
@@ -229,7 +266,7 @@ describe('H6 fields of an endpoint', () => {
         type: 'retry_later',
         cause: 'timeout',
       });
-      expect(silent.requests[0]?.body['model']).toBe('served');
+      expect(silent.requests.at(-1)?.body['model']).toBe('served');
     },
   );
 
