@@ -28,6 +28,11 @@ function addJudge(program: Command): void {
     )
     .option('--rejudge', 'judge again what has such a verdict, too', false)
     .option('--model <model>', 'the judge (llm.agents.judge.model)')
+    .option(
+      '--batch',
+      "ask through the provider's batch API: slow and cheap; go on with the same command",
+      false,
+    )
     .option('--limit <n>', 'judge so many conversations at most', positive)
     .option('--language <list>', 'only these languages, comma-separated; may be repeated', collect, [])
     .option(

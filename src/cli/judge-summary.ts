@@ -25,7 +25,7 @@ const STATUS: Readonly<Record<PassReport['status'], string>> = {
   failed: 'stopped before its end',
 };
 
-function countLines({ conversations, asked, given, left, skipped, judge }: PassReport): string[] {
+function countLines({ conversations, asked, given, left, skipped, judge, batches }: PassReport): string[] {
   return [
     `${count(conversations)} conversations; ${count(asked)} turns or conversations judged now, ${count(given)} with a verdict`,
     ...(judge.without === 0
@@ -33,13 +33,25 @@ function countLines({ conversations, asked, given, left, skipped, judge }: PassR
       : [
           `${count(judge.without)} without a verdict: they are in no average, and the same command asks again`,
         ]),
+    ...(batches === null ? [] : batchLines(batches)),
     ...(left === 0 ? [] : [`${count(left)} conversations left to judge`]),
     ...(skipped === 0 ? [] : [`${count(skipped)} files skipped: they cannot be read (logs/judge.log)`]),
   ];
 }
 
+function batchLines({ created, requests, ignored, open }: NonNullable<PassReport['batches']>): string[] {
+  return [
+    `${count(created)} batches created, with ${count(requests)} requests`,
+    ...(ignored === 0 ? [] : [`${count(ignored)} results ignored: they are about no open request`]),
+    ...(open === 0
+      ? []
+      : [`${count(open)} batches go on at the provider; their answers are fetched by the same command`]),
+  ];
+}
+
 function nextLines(report: PassReport, configPath: string): string[] {
-  const again = `Every verdict that was given is kept. Go on with: npx dlgforge judge ${configPath}`;
+  const batch = report.batches === null ? '' : ' --batch';
+  const again = `Every verdict that was given is kept. Go on with: npx dlgforge judge ${configPath}${batch}`;
   if (report.status === 'failed') return [report.trouble ?? '', again];
   if (report.status === 'interrupted') return [again];
   return [];

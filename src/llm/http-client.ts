@@ -29,7 +29,6 @@ const USER_AGENT = 'dlgforge';
  */
 export function createClient(endpoint: EndpointConfig, provider: Provider, agent: Agent): OpenAI {
   const headers = requestHeaders(endpoint, provider);
-  const { baseURL, query } = splitUrl(endpoint.baseUrl);
   const send = async (url: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
     const {
       statusCode,
@@ -46,6 +45,12 @@ export function createClient(endpoint: EndpointConfig, provider: Provider, agent
     if (statusCode < 200 || statusCode > 299) throw new HttpFailure(statusCode, headersOf(received), text);
     return wholeResponse(statusCode, headersOf(received), text);
   };
+  return sdkClient(endpoint, send);
+}
+
+/** @param send carries out every request, with its own headers, and throws what is no success. */
+export function sdkClient(endpoint: EndpointConfig, send: typeof fetch): OpenAI {
+  const { baseURL, query } = splitUrl(endpoint.baseUrl);
   return new OpenAI({
     baseURL,
     defaultQuery: query,
@@ -82,7 +87,7 @@ function wholeResponse(status: number, headers: Headers, text: string): Response
   return response as Response;
 }
 
-function headersOf(received: Readonly<Record<string, string | string[] | undefined>>): Headers {
+export function headersOf(received: Readonly<Record<string, string | string[] | undefined>>): Headers {
   const headers = new Headers();
   for (const [name, value] of Object.entries(received)) {
     if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value);
@@ -90,12 +95,13 @@ function headersOf(received: Readonly<Record<string, string | string[] | undefin
   return headers;
 }
 
-function addressOf(target: string | URL | Request): string {
+export function addressOf(target: string | URL | Request): string {
   if (typeof target === 'string') return target;
   return target instanceof URL ? target.href : target.url;
 }
 
-function requestHeaders(endpoint: EndpointConfig, provider: Provider): Record<string, string> {
+/** With the key, so never to be logged (I8). */
+export function requestHeaders(endpoint: EndpointConfig, provider: Provider): Record<string, string> {
   const headers: Record<string, string> = {
     accept: 'application/json',
     'content-type': 'application/json',

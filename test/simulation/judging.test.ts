@@ -253,34 +253,6 @@ test('judging again asks everything once more, and goes on where it was cut shor
   expect(arrivals()).toBe(0);
 });
 
-test('whoever answers can wait for many questions: it is told when no other will come', async () => {
-  await generate(null);
-  const batches: number[] = [];
-  const end = await judge(BY_TURN, {
-    answers(live) {
-      let waiting: (() => void)[] = [];
-      return {
-        window: 5,
-        async ask(question) {
-          await new Promise<void>((resolve) => waiting.push(resolve));
-          return await live.ask(question);
-        },
-        full() {
-          batches.push(waiting.length);
-          const all = waiting;
-          waiting = [];
-          for (const go of all) go();
-        },
-      };
-    },
-  });
-  expect(end).toEqual({ type: 'completed' });
-  const turns = await turnsOf();
-  expect((await verdictsOf(BY_TURN)).length).toBe(turns);
-  expect(batches.reduce((sum, size) => sum + size, 0)).toBe(turns);
-  expect(Math.max(...batches)).toBe(5);
-});
-
 test('a failure of whoever answers ends the pass, and what was open is left', async () => {
   await generate(null);
   const failure = new DlgforgeError('endpoint', 'nobody answers');

@@ -4,7 +4,7 @@
  */
 import type { ModelAnswer } from '../../dialogue/chat.ts';
 import type { JsonObject } from '../../dialogue/conversation-record.ts';
-import type { Exchange } from '../../dialogue/conversation-state.ts';
+import type { ConversationEvent, Exchange } from '../../dialogue/conversation-state.ts';
 import {
   isSelfReported,
   type JudgedConversation,
@@ -37,13 +37,16 @@ export interface AskedVerdict {
   readonly asked: KeyedRequest;
 }
 
+/** `later`: the question was taken, and its answer will be in the journal of the unit at another look. */
+export type VerdictAnswer = CallResult | { readonly type: 'later' };
+
 export interface UnitParts {
   readonly datasetId: DatasetId;
   /** Id of the pass. */
   readonly pass: string;
   readonly prompts: Prompts;
   readonly journal: Pick<Journal, 'recover' | 'append'>;
-  readonly ask: (question: AskedVerdict) => Promise<CallResult>;
+  readonly ask: (question: AskedVerdict) => Promise<VerdictAnswer>;
   /** The name that records give the judge which answered. */
   readonly usedName: (endpoint: string) => string;
 }
@@ -59,9 +62,10 @@ export const unitPersistenceId = (
   );
 
 /**
+ * Null when the answer comes later.
  * @throws DlgforgeError as whoever answers does, and `stale_epoch` when another process judges the same.
  */
-export async function judgeUnit(unit: JudgeUnit, parts: UnitParts): Promise<StoredVerdict> {
+export async function judgeUnit(unit: JudgeUnit, parts: UnitParts): Promise<StoredVerdict | null> {
   const answers = await openAnswers(unit, parts);
   let broken: Exchange['broken'] = null;
   for (;;) {
@@ -70,6 +74,7 @@ export async function judgeUnit(unit: JudgeUnit, parts: UnitParts): Promise<Stor
       broken,
     });
     const result = await answers.to(keyed(request));
+    if (result.type === 'later') return null;
     if (result.type === 'refused') return without(unit, `refused: ${result.reason}`, null);
     const parsed = parseOutput(verdictKind(parts.prompts).schema, result.answer.content);
     if (parsed.ok) return given(unit, parsed.value, result.answer);
@@ -81,7 +86,7 @@ export async function judgeUnit(unit: JudgeUnit, parts: UnitParts): Promise<Stor
 
 interface Answers {
   /** The answer that was paid for before, or a new one, which is durable when it is given. */
-  to(asked: KeyedRequest): Promise<CallResult>;
+  to(asked: KeyedRequest): Promise<VerdictAnswer>;
 }
 
 async function openAnswers(unit: JudgeUnit, parts: UnitParts): Promise<Answers> {
@@ -89,8 +94,10 @@ async function openAnswers(unit: JudgeUnit, parts: UnitParts): Promise<Answers> 
   const id = unitPersistenceId(parts.datasetId, parts.pass, unit);
   const { epoch, events, lastSeq } = await journal.recover(id);
   const kept = new Map<string, ModelAnswer>();
+  let sent: string | null = null;
   for (const { event } of events) {
     const decoded = decodeConversationEvent(event);
+    if (decoded.type === 'RequestSent') sent = decoded.requestKey;
     if (decoded.type === 'ModelAnswered') kept.set(decoded.requestKey, decoded.answer);
   }
   let seq = lastSeq;
@@ -101,16 +108,15 @@ async function openAnswers(unit: JudgeUnit, parts: UnitParts): Promise<Answers> 
       if (earlier !== undefined) return { type: 'answered', answer: earlier, retries: 0 };
       const result = await ask({ unit, asked });
       if (result.type === 'refused') return result;
+      const request = { type: 'RequestSent', requestKey, request: toStored(asked, {}) } as const;
+      if (result.type === 'later') {
+        if (sent !== requestKey) await journal.append(id, epoch, seq, [request]);
+        return result;
+      }
       const { answer } = result;
       await journal.append(id, epoch, seq, [
-        { type: 'RequestSent', requestKey, request: toStored(asked, {}) },
-        {
-          type: 'ModelAnswered',
-          purpose: unit.turn === WHOLE ? 'conversation_verdict' : 'verdict',
-          requestKey,
-          usedName: usedName(answer.endpoint),
-          answer,
-        },
+        request,
+        verdictAnswered(unit.turn, requestKey, usedName(answer.endpoint), answer),
       ]);
       seq += 2;
       kept.set(requestKey, answer);
@@ -118,6 +124,20 @@ async function openAnswers(unit: JudgeUnit, parts: UnitParts): Promise<Answers> 
     },
   };
 }
+
+/** A paid answer as the journal of its unit has it. */
+export const verdictAnswered = (
+  turn: number,
+  requestKey: string,
+  usedName: string,
+  answer: ModelAnswer,
+): Extract<ConversationEvent, { readonly type: 'ModelAnswered' }> => ({
+  type: 'ModelAnswered',
+  purpose: turn === WHOLE ? 'conversation_verdict' : 'verdict',
+  requestKey,
+  usedName,
+  answer,
+});
 
 function given(unit: JudgeUnit, verdict: object, answer: ModelAnswer): StoredVerdict {
   const marked = isSelfReported(unit.conversation, unit.turn)

@@ -6,8 +6,13 @@ import { isDlgforgeError } from '../../kernel/errors.ts';
 import { WHOLE } from '../../dialogue/judge-requests.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { StoredVerdict } from '../../ports/verdicts.ts';
-import type { CallResult } from '../endpoint-router/model-calls.ts';
-import { type AskedVerdict, judgeUnit, type JudgeUnit, type UnitParts } from './judge-unit.ts';
+import {
+  type AskedVerdict,
+  judgeUnit,
+  type JudgeUnit,
+  type UnitParts,
+  type VerdictAnswer,
+} from './judge-unit.ts';
 
 /** Who answers the questions of a pass: model calls one by one (`live-answers.ts`), or a provider's batches. */
 export interface VerdictAnswers {
@@ -17,9 +22,7 @@ export interface VerdictAnswers {
    * One answer, however long it takes. It is journalled by the caller before anything depends on it.
    * @throws DlgforgeError `cancelled` after a request to stop; anything else ends the pass.
    */
-  ask(question: AskedVerdict): Promise<CallResult>;
-  /** Every open unit waits for an answer and no other will be opened before one comes. @default nobody cares */
-  full?(): void;
+  ask(question: AskedVerdict): Promise<VerdictAnswer>;
 }
 
 export interface JudgePassOptions extends Omit<UnitParts, 'ask'> {
@@ -43,35 +46,18 @@ export type PassEnd =
 export async function runJudgePass(options: JudgePassOptions): Promise<PassEnd> {
   const { units, answers, stop } = options;
   const open = new Set<Promise<void>>();
-  let waiting = 0;
-  /** No further unit will be opened. */
-  let drained = false;
   let cameToEnd = false;
   /** The first one ends the pass. */
   const failures: unknown[] = [];
   const isOver = (): boolean => stop.aborted || failures.length > 0;
 
-  const tellWhenFull = (): void => {
-    if (waiting > 0 && waiting === open.size && (drained || open.size >= answers.window)) answers.full?.();
-  };
-  const ask = async (question: AskedVerdict): Promise<CallResult> => {
-    waiting += 1;
-    const result = answers.ask(question);
-    tellWhenFull();
-    try {
-      return await result;
-    } finally {
-      waiting -= 1;
-    }
-  };
   const begin = (unit: JudgeUnit): void => {
-    const work = judgeOne(unit, options, ask)
+    const work = judgeOne(unit, options)
       .catch((error: unknown) => {
         failures.push(error);
       })
       .finally(() => {
         open.delete(work);
-        tellWhenFull();
       });
     open.add(work);
   };
@@ -87,8 +73,6 @@ export async function runJudgePass(options: JudgePassOptions): Promise<PassEnd> 
   } catch (error) {
     failures.push(error);
   }
-  drained = true;
-  tellWhenFull();
   while (open.size > 0) await Promise.race(open);
   if (failures.length === 0) return { type: cameToEnd ? 'completed' : 'interrupted' };
   const [error] = failures;
@@ -96,8 +80,10 @@ export async function runJudgePass(options: JudgePassOptions): Promise<PassEnd> 
   return { type: 'failed', error };
 }
 
-async function judgeOne(unit: JudgeUnit, options: JudgePassOptions, ask: UnitParts['ask']): Promise<void> {
-  const verdict = await judgeUnit(unit, { ...options, ask });
+async function judgeOne(unit: JudgeUnit, options: JudgePassOptions): Promise<void> {
+  const { answers } = options;
+  const verdict = await judgeUnit(unit, { ...options, ask: (question) => answers.ask(question) });
+  if (verdict === null) return;
   await options.record(verdict);
   logVerdict(options.logger, unit, verdict);
   options.onJudged?.(unit, verdict);

@@ -10,6 +10,8 @@ export interface JudgeOptions {
   readonly languages: readonly string[];
   /** As asked for on the command line; the configuration has it too. Null: as configured. */
   readonly model: string | null;
+  /** Through the batch API of the judge's endpoint. */
+  readonly batch: boolean;
   /** The command line, shown to others that meet our hold. */
   readonly command: string;
   readonly observer: RunObserver;

@@ -1,4 +1,5 @@
 /** What a judge's pass came to. What was paid is from the store, so it is right after any number of resumes. */
+import type { BatchCounts } from '../../actors/judging/batch/run-batched-pass.ts';
 import type { PassEnd } from '../../actors/judging/run-judge-pass.ts';
 import type { Granularity, JudgePass } from '../../dialogue/judge-pass.ts';
 import { messageOf } from '../../kernel/errors.ts';
@@ -39,6 +40,8 @@ export interface PassReport {
   /** Of this process, by cause. */
   readonly retries: CallFigures['retries'];
   readonly endpoints: CallFigures['endpoints'];
+  /** Null without `--batch`. */
+  readonly batches: BatchCounts | null;
   /** True when the files show this pass. */
   readonly published: boolean;
   readonly wallMs: number;
@@ -53,6 +56,7 @@ export interface PassCounts {
   without: number;
   readonly skipped: Set<string>;
   readonly tally: ScoreTally;
+  readonly batches: BatchCounts;
 }
 
 export interface PassReportOptions {
@@ -63,6 +67,7 @@ export interface PassReportOptions {
   readonly end: PassEnd;
   readonly survey: Survey;
   readonly counts: PassCounts;
+  readonly batch: boolean;
   /** Conversations of which nothing is missing any more. */
   readonly finished: number;
   readonly figures: CallFigures | null;
@@ -98,6 +103,7 @@ export async function reportPass(options: PassReportOptions): Promise<PassReport
     completionTokens: sum((row) => row.completionTokens),
     retries: figures?.retries ?? {},
     endpoints: figures?.endpoints ?? [],
+    batches: options.batch ? counts.batches : null,
     published: options.published,
     wallMs: options.wallMs,
     outputDir: project.folders.output,

@@ -8,7 +8,7 @@
  *   undone is done by the next command that opens them.
  */
 import { liveAnswers } from '../../actors/judging/live-answers.ts';
-import { type PassEnd, runJudgePass, type VerdictAnswers } from '../../actors/judging/run-judge-pass.ts';
+import { type PassEnd, runJudgePass } from '../../actors/judging/run-judge-pass.ts';
 import { canonicalJson } from '../../kernel/hash.ts';
 import { runId } from '../../kernel/ids.ts';
 import { DlgforgeError, isDlgforgeError } from '../../kernel/errors.ts';
@@ -18,6 +18,7 @@ import type { CallFigures } from '../run-report.ts';
 import { startJudgeServers } from '../vllm/judge-servers.ts';
 import { openJudgeCalls } from './judge-calls.ts';
 import type { JudgeOptions } from './judge-options.ts';
+import { endOpenBatches, judgeInBatches, Looks, noBatches, type PassParts } from './judge-batches.ts';
 import {
   languageKey,
   type Planned,
@@ -56,7 +57,13 @@ export async function judgeProject(project: Project, options: JudgeOptions): Pro
     languages: options.languages,
     limit: options.limit,
   };
-  const counts: PassCounts = { given: 0, without: 0, skipped: new Set(), tally: new ScoreTally() };
+  const counts: PassCounts = {
+    given: 0,
+    without: 0,
+    skipped: new Set(),
+    tally: new ScoreTally(),
+    batches: noBatches(),
+  };
   options.observer.status('looking for what is to be judged');
   const found = await surveyed(project, prepared, selection, counts);
   options.observer.status(null);
@@ -89,6 +96,7 @@ export async function judgeProject(project: Project, options: JudgeOptions): Pro
     end,
     survey: found,
     counts,
+    batch: options.batch,
     finished,
     figures,
     published: isShown || publishes,
@@ -205,24 +213,23 @@ async function judgeMissing(
   const lost = servers === null ? holdLost : AbortSignal.any([holdLost, servers.lost]);
   const stopping = stopSignals(options.stop, lost, project.config.run.shutdown_grace_s * 1000);
   cleanUp.defer(() => stopping.dispose());
-  const answers: VerdictAnswers = liveAnswers({ ...opened, ...stopping });
-  async function* selected(): AsyncGenerator<Planned> {
-    for await (const plan of planned(candidatesOf(project, prepared, counts), selection)) {
-      if (plan.selected) progress.opened(plan);
+  const looks = new Looks(options.limit);
+  async function* look(): AsyncGenerator<Planned> {
+    const plans = planned(candidatesOf(project, prepared, counts), { ...selection, limit: null });
+    for await (const plan of looks.ours(plans)) {
+      progress.opened(plan);
       yield plan;
     }
   }
-  const end = await runJudgePass({
-    units: unitsOf(selected()),
-    answers,
+  const parts: PassParts = {
     datasetId,
     pass: pass.id,
     prompts,
-    journal: store.journal,
     usedName: (endpoint) => backend.port.usedName('judge', endpoint),
     record: (verdict) => store.verdicts.record(lease, datasetId, pass.id, verdict),
     onJudged(unit, stored) {
       progress.judged(unit, stored);
+      looks.judged(stored);
       if (stored.verdict === null) counts.without += 1;
       else {
         counts.given += 1;
@@ -230,8 +237,17 @@ async function judgeMissing(
       }
     },
     stop: stopping.admission,
+    signal: stopping.signal,
     logger: project.logger,
-  });
+  };
+  const judging = { project, store, backend, observer: options.observer, parts, counts: counts.batches };
+  const askLive = async (): Promise<PassEnd> => {
+    const ended = await endOpenBatches(judging);
+    if (ended.type !== 'completed') return ended;
+    const answers = liveAnswers({ ...opened, ...stopping });
+    return await runJudgePass({ ...parts, journal: store.journal, units: unitsOf(look()), answers });
+  };
+  const end = options.batch ? await judgeInBatches(judging, look) : await askLive();
   const figures = await opened.calls.stats().catch(() => null);
   if (holdLost.aborted) throw takenOver();
   if (servers?.lost.aborted === true && end.type !== 'completed')

@@ -27,6 +27,8 @@ export class PassProgress {
   }
 
   opened({ candidate: { payload }, missing }: Planned): void {
+    // A pass in batches comes back to what it opened.
+    if (this.#open.has(payload.conversationId)) return;
     this.#open.set(payload.conversationId, missing.length);
     const state = this.#languages.get(payload.language);
     if (state !== undefined) state.open += 1;

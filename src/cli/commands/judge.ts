@@ -12,6 +12,7 @@ import { print, say } from '../terminal.ts';
 interface Flags extends Pick<RunFlags, 'outputDir' | 'set'> {
   readonly granularity?: string;
   readonly rejudge: boolean;
+  readonly batch: boolean;
   readonly model?: string;
   readonly limit?: number;
   readonly language: readonly string[];
@@ -39,6 +40,7 @@ export async function judge(configPath: string, flags: Flags): Promise<number> {
   try {
     const report = await judgeProject(project, {
       rejudge: flags.rejudge,
+      batch: flags.batch,
       limit: flags.limit ?? null,
       languages: flags.language.flatMap((list) => list.split(',')).filter((name) => name.trim() !== ''),
       model: flags.model ?? null,

@@ -60,4 +60,18 @@ export const judge = section('Who judges the answers.', {
     conversation_level: 'conversation',
   }),
   reasons: texts(DEFAULT_JUDGE_REASONS, 'Reasons that the judge may give.', { commaSeparated: true }),
+  batch: section("How `dlgforge judge --batch` uses the provider's batch API.", {
+    max_requests: integer(50_000, { min: 1, max: 50_000 }, 'Requests of one batch; more go into several.'),
+    max_mb: integer(32, { min: 1, max: 100 }, 'Size of its file, in millions of bytes.'),
+    max_rounds: integer(
+      5,
+      { min: 1, max: 100 },
+      'Batches in which a request may stay without an answer before it is recorded as no verdict.',
+    ),
+    poll_s: decimal(
+      60,
+      { min: 0.1, max: 3_600 },
+      'Longest pause between two questions about a batch, in seconds; the first ones are short.',
+    ),
+  }),
 });

@@ -195,6 +195,26 @@ const rehearsal = section(
       straggler_factor: decimal(10, { min: 1, max: 1000 }, 'How many times longer they take.'),
       seed: integer(0, {}, 'Key of the latencies alone: timing can vary while the answers stay.'),
     }),
+    batch: section('Its batch API.', {
+      is_supported: flag(true, 'Whether it has one.'),
+      duration_ms: decimal(
+        0,
+        { min: 0, max: 3_600_000 },
+        'From the creation of a batch to its last answer, in milliseconds; the answers come evenly.',
+      ),
+      validation_failure_rate: decimal(
+        0,
+        { min: 0, max: 1 },
+        'Batches that fail their validation (share of batches).',
+      ),
+      expiry_rate: decimal(0, { min: 0, max: 1 }, 'Batches that expire (share of batches).'),
+      expires_after: decimal(
+        0.5,
+        { min: 0, max: 1 },
+        'Share of its requests that such a batch has answered.',
+      ),
+      request_error_rate: rate('Requests of a batch that end in its error file'),
+    }),
     capacity: integer(
       0,
       { min: 0, max: 1_000_000 },

@@ -1,21 +1,19 @@
-import { answer } from './answer.ts';
-import { type ApiError, invalidRequest, rateLimited, serverError, unknownModel } from './api-error.ts';
+import { type ApiError, rateLimited, serverError } from './api-error.ts';
 import type { CapacityGate } from './capacity-gate.ts';
+import { answerTo, type ChatCall, chatCall, outcomeOf, refusal } from './chat-call.ts';
 import { asRecord, type ChatRequest, parseChatRequest } from './chat-request.ts';
 import { chatBody, chatEvents, type UsageReport } from './chat-response.ts';
-import { type Completion, complete } from './completion.ts';
+import type { Completion } from './completion.ts';
 import { Draws } from './draws.ts';
 import type { Exchange } from './exchange.ts';
-import { drawContentFault, drawTransportFault, type TransportFault } from './faults.ts';
+import { drawTransportFault, type TransportFault } from './faults.ts';
 import { drawLatency, type LatencyClass } from './latency.ts';
-import { type RehearsalOptions, servedModels } from './options.ts';
+import type { RehearsalOptions } from './options.ts';
 import type { PassageTexts } from './passage-text.ts';
 import type { PrefixCache } from './prefix-cache.ts';
-import { estimateTokens, renderPrompt, requestKey } from './request-key.ts';
 import type { Arrival, Outcome } from './request-entry.ts';
 import type { RequestLog } from './request-log.ts';
-import { type RehearsedRole, recogniseRole } from './role.ts';
-import { callsInContent, withToolsFromMessages } from './tools-in-messages.ts';
+import { withToolsFromMessages } from './tools-in-messages.ts';
 
 /** What a server's chat calls share. */
 export interface ChatParts {
@@ -26,13 +24,8 @@ export interface ChatParts {
 }
 
 /** One request on its way, with everything that was drawn for it. */
-interface Call {
+interface Call extends ChatCall {
   readonly exchange: Exchange;
-  readonly options: RehearsalOptions;
-  readonly request: ChatRequest;
-  readonly role: RehearsedRole;
-  readonly key: string;
-  readonly prompt: string;
   readonly seen: Arrival;
   readonly headers: Readonly<Record<string, string>>;
 }
@@ -73,39 +66,10 @@ export async function serveChat(
 }
 
 function arrive(exchange: Exchange, request: ChatRequest, options: RehearsalOptions, parts: ChatParts): Call {
-  const prompt = renderPrompt(request);
-  const key = requestKey(options.seed, request.model, prompt);
-  const role = recogniseRole(request);
-  const seen = parts.log.arrived('chat', key, role, request.model);
-  const headers = { 'x-rehearsal-key': key, 'x-request-id': `rehearsal-${seen.seq}` };
-  return { exchange, options, request, role, key, prompt, seen, headers };
-}
-
-function refusal({ request, options, prompt }: Call): ApiError | null {
-  const models = servedModels(options);
-  if (models.length > 0 && !models.includes(request.model)) return unknownModel(request.model);
-  const format = request.responseFormat.type;
-  if (options.unsupported_response_formats.includes(format)) {
-    return invalidRequest(
-      `Invalid parameter: 'response_format' of type '${format}' is not supported with this model.`,
-      'response_format',
-    );
-  }
-  const usesTools = request.tools.length > 0 || request.messages.some(({ role }) => role === 'tool');
-  if (options.unsupported_tools && usesTools && !request.toolsInMessages) {
-    return invalidRequest(
-      '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
-      'tool_choice',
-    );
-  }
-  const tokens = estimateTokens(prompt);
-  const limit = options.context_limit_tokens;
-  if (limit === 0 || tokens <= limit) return null;
-  return invalidRequest(
-    `This model's maximum context length is ${limit} tokens. However, your messages resulted in ${tokens} tokens. Please reduce the length of the messages.`,
-    'messages',
-    'context_length_exceeded',
-  );
+  const call = chatCall(request, options);
+  const seen = parts.log.arrived('chat', call.key, call.role, request.model);
+  const headers = { 'x-rehearsal-key': call.key, 'x-request-id': `rehearsal-${seen.seq}` };
+  return { ...call, exchange, seen, headers };
 }
 
 function overload({ options }: Call, gate: CapacityGate): ApiError | null {
@@ -121,17 +85,8 @@ function refuse(call: Call, error: ApiError, outcome: Outcome, parts: ChatParts)
 /** Holds a place from here on. */
 async function serve(call: Call, fault: TransportFault, parts: ChatParts): Promise<void> {
   const { exchange, options, request, role, key, seen } = call;
-  const contentFault = drawContentFault(options, key);
-  const drawn = answer(request, role, key, options, parts.texts, contentFault === 'duplicate');
-  const drafted = complete(drawn, contentFault, key, request.maxTokens);
-  const completion = request.toolsInMessages ? callsInContent(drafted) : drafted;
-  const usage: UsageReport = {
-    promptTokens: estimateTokens(call.prompt),
-    cachedTokens: parts.cache.account(request.model, call.prompt),
-    completionTokens: completion.completionTokens,
-  };
-  const latencyClass: LatencyClass =
-    role === 'assistant' && drawn.type === 'tools' ? 'assistant_tools' : role;
+  const { completion, usage, callsTools } = answerTo(call, parts);
+  const latencyClass: LatencyClass = role === 'assistant' && callsTools ? 'assistant_tools' : role;
   const latencyMs = drawLatency(options.latency, latencyClass, key, seen.arrival);
   const paceMs =
     options.tokens_per_second === 0 ? 0 : (usage.completionTokens / options.tokens_per_second) * 1000;
@@ -183,9 +138,6 @@ function breakOff(served: Served): void {
   finish(served, 'reset', 0);
   served.call.exchange.reset();
 }
-
-const outcomeOf = (completion: Completion): Outcome =>
-  completion.fault === 'none' ? 'answered' : completion.fault;
 
 function finish(
   { call, completion, usage, stallMs, serviceMs, parts }: Served,

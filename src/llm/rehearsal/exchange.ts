@@ -33,14 +33,30 @@ export class Exchange {
 
   /** The body as JSON, or why it cannot be taken. */
   async readJson(limitBytes: number): Promise<{ ok: true; value: unknown } | { ok: false; error: ApiError }> {
-    const text = await this.#readText(limitBytes);
-    if (text === null) return { ok: false, error: tooLarge(limitBytes) };
-    const value = parseJson(text);
+    const body = await this.#readBody(limitBytes);
+    if (body === null) return { ok: false, error: tooLarge(limitBytes) };
+    const value = parseJson(body.toString());
     if (value !== undefined) return { ok: true, value };
     return {
       ok: false,
       error: invalidRequest('We could not parse the JSON body of your request. Send a JSON object.', null),
     };
+  }
+
+  /** The body as a form with files, or why it cannot be taken. */
+  async readForm(
+    limitBytes: number,
+  ): Promise<{ ok: true; value: FormData } | { ok: false; error: ApiError }> {
+    const body = await this.#readBody(limitBytes);
+    if (body === null) return { ok: false, error: tooLarge(limitBytes) };
+    const contentType = this.#request.headers['content-type'] ?? '';
+    try {
+      const form = new Response(new Uint8Array(body), { headers: { 'content-type': contentType } });
+      return { ok: true, value: await form.formData() };
+    } catch {
+      // Whatever is wrong with it, the client is told what was expected.
+      return { ok: false, error: invalidRequest('Send the file as multipart/form-data.', 'file') };
+    }
   }
 
   json(body: string, headers: Readonly<Record<string, string>> = {}, status = 200): void {
@@ -49,6 +65,13 @@ export class Exchange {
 
   text(body: string, contentType: string): void {
     this.#send(200, contentType, body, {});
+  }
+
+  bytes(chunks: readonly Uint8Array[], contentType: string): void {
+    const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    this.#response.writeHead(200, { 'content-type': contentType, 'content-length': length });
+    for (const chunk of chunks) this.#response.write(chunk);
+    this.#response.end();
   }
 
   fail(error: ApiError, headers: Readonly<Record<string, string>> = {}): void {
@@ -111,7 +134,7 @@ export class Exchange {
   }
 
   /** Null when the body is longer than `limitBytes`. Events cost half of what an async iterator costs. */
-  #readText(limitBytes: number): Promise<string | null> {
+  #readBody(limitBytes: number): Promise<Buffer | null> {
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = [];
       let size = 0;
@@ -123,7 +146,7 @@ export class Exchange {
           resolve(null);
         }
       });
-      this.#request.once('end', () => resolve(textOf(chunks)));
+      this.#request.once('end', () => resolve(wholeOf(chunks)));
       this.#request.once('error', reject);
       this.#request.once('close', () => reject(new Error('the client went away')));
     });
@@ -139,8 +162,7 @@ export class Exchange {
   }
 }
 
-function textOf(chunks: readonly Buffer[]): string {
+function wholeOf(chunks: readonly Buffer[]): Buffer {
   const [first] = chunks;
-  if (first === undefined) return '';
-  return (chunks.length === 1 ? first : Buffer.concat(chunks)).toString();
+  return first === undefined || chunks.length > 1 ? Buffer.concat(chunks) : first;
 }

@@ -31,6 +31,30 @@ const latencySchema = z.strictObject({
     .prefault({}),
 });
 
+/** The batch API: what it takes, how long it takes, and what goes wrong. */
+const batchSchema = z.strictObject({
+  /** False: files and batches are answered with 404, as by servers that have none. */
+  is_supported: z.boolean().default(true),
+  /** From the creation of a batch to its last answer; the answers come evenly. 0 answers as fast as it can. */
+  duration_ms: milliseconds.default(0),
+  /** Batches that fail their validation, so that nothing of them is asked. */
+  validation_failure_rate: rate,
+  /** Batches that expire when `expires_after` of their requests are done. */
+  expiry_rate: rate,
+  expires_after: z.number().min(0).max(1).default(0.5),
+  /** Requests in a batch that end in the error file with a status of 500; drawn anew in each batch. */
+  request_error_rate: rate,
+  /** Requests of one batch. */
+  requests_max: z.int().min(1).default(50_000),
+  /** Of all files together; the oldest that no open batch needs are forgotten first. */
+  files_bytes_max: z
+    .int()
+    .min(1024)
+    .default(256 * 1024 * 1024),
+  /** Batches that are remembered; an upload is answered with 429 while so many are open. */
+  batches_max: z.int().min(1).max(100_000).default(1_000),
+});
+
 export const rehearsalOptionsSchema = z
   .strictObject({
     /** Everything in an answer is a function of this and of the request. */
@@ -43,6 +67,7 @@ export const rehearsalOptionsSchema = z
     api_key: z.string().min(1).optional(),
 
     latency: latencySchema.prefault({}),
+    batch: batchSchema.prefault({}),
     /** Chat requests served at once; more wait in the order of arrival. 0 sets no limit. */
     capacity: z.int().min(0).max(1_000_000).default(0),
     /** Answer 429 instead of letting a request wait. */
@@ -143,7 +168,7 @@ export function parseRehearsalOptions(input: unknown): RehearsalOptions {
   );
 }
 
-/** `changes` over `current`; `latency` and its roles are merged key by key. */
+/** `changes` over `current`; `latency`, its roles and `batch` are merged key by key. */
 export function mergeOptions(current: RehearsalOptions, changes: unknown): RehearsalOptions {
   if (changes === null || typeof changes !== 'object' || Array.isArray(changes)) {
     throw new DlgforgeError('config', 'Rehearsal options must be a JSON object of knobs and their values.');

@@ -31,6 +31,8 @@ export interface LogEntry {
   readonly in_flight: number;
   readonly outcome?: Outcome;
   readonly status?: number;
+  /** The batch that it was part of. */
+  readonly batch?: string;
   readonly stalled?: boolean;
   readonly tool_calls?: number;
   readonly prompt_tokens?: number;
@@ -55,5 +57,11 @@ export interface Arrival {
 export type Completed = Required<Pick<LogEntry, 'outcome' | 'status'>> &
   Pick<
     LogEntry,
-    'stalled' | 'tool_calls' | 'prompt_tokens' | 'cached_tokens' | 'completion_tokens' | 'service_ms'
+    | 'batch'
+    | 'stalled'
+    | 'tool_calls'
+    | 'prompt_tokens'
+    | 'cached_tokens'
+    | 'completion_tokens'
+    | 'service_ms'
   >;

@@ -4,6 +4,8 @@
  *   POST /v1/chat/completions    tools, tool_choice, response_format, streaming, usage
  *   POST /v1/embeddings          hashed n-grams, `float` and `base64`
  *   POST /v1/rerank              lexical scores
+ *   POST /v1/files, GET and DELETE /v1/files/<id>, GET /v1/files/<id>/content
+ *   POST and GET /v1/batches, GET /v1/batches/<id>, POST /v1/batches/<id>/cancel
  *   GET  /v1/models, /v1/models/<id>, /health, /metrics (vLLM's names)
  *   GET  /rehearsal/log          the latest log entries; `?after=<seq>` and `?limit=<n>`
  *   GET  /rehearsal/stats        counts; `?keys=0` leaves out the counts per key
@@ -28,6 +30,7 @@
  *   in_flight          chat requests between arrival and completion, right after this event
  *   outcome            completion only: what became of it (see `Outcome`)
  *   status             completion only: the HTTP status; 0 when none was sent
+ *   batch              completion only: the batch that it was part of
  *   stalled, tool_calls, prompt_tokens, cached_tokens, completion_tokens
  *   service_ms         what latency, stall and token pace were drawn to take
  *   elapsed_ms         what it took, waiting for a place included

@@ -1,5 +1,6 @@
 import { isDlgforgeError, messageOf } from '../../kernel/errors.ts';
 import { invalidRequest, serverError, unknownModel, unknownRoute, wrongKey } from './api-error.ts';
+import { BatchService } from './batches/batch-service.ts';
 import { CapacityGate } from './capacity-gate.ts';
 import { type ChatParts, serveChat } from './chat.ts';
 import { asRecord } from './chat-request.ts';
@@ -21,6 +22,7 @@ import { rerankReply } from './rerank.ts';
 export class RehearsalService {
   #options: RehearsalOptions;
   readonly parts: ChatParts;
+  readonly #batches: BatchService;
   readonly #serving = new Set<Promise<void>>();
 
   constructor(options: RehearsalOptions, logFile: string | undefined) {
@@ -31,6 +33,7 @@ export class RehearsalService {
       cache: new PrefixCache(() => this.options.prefix_cache_blocks),
       texts: new PassageTexts(),
     };
+    this.#batches = new BatchService(() => this.options, this.parts);
   }
 
   get options(): RehearsalOptions {
@@ -51,9 +54,9 @@ export class RehearsalService {
     this.parts.cache.clear();
   }
 
-  /** Resolves when no request is being served. */
+  /** Ends the batches; resolves when no request is being served. */
   async idle(): Promise<void> {
-    await Promise.all(this.#serving);
+    await Promise.all([...this.#serving, this.#batches.close()]);
   }
 
   close(): void {
@@ -82,6 +85,7 @@ export class RehearsalService {
     if (apiKey !== undefined && exchange.bearerToken !== apiKey) {
       return exchange.fail(wrongKey(exchange.bearerToken !== null));
     }
+    if (BatchService.owns(path)) return this.#batches.serve(exchange);
     if (method === 'GET' && (path === '/models' || path.startsWith('/models/')))
       return this.#models(exchange);
     if (method !== 'POST') return exchange.fail(unknownRoute(method, path));
