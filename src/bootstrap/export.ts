@@ -84,7 +84,9 @@ async function wanted(
   const runs = all
     .filter((run) => run.datasetId === datasetId)
     .toSorted((a, b) => a.updatedAtMs - b.updatedAtMs || a.ordinal - b.ordinal);
-  if (datasetId === null || runs.length === 0) throw unknownFolder(output, all);
+  // A folder of 0.1.0 that was judged is a dataset without a run.
+  const isKnown = runs.length > 0 || (await store.findDataset(output))?.id === datasetId;
+  if (datasetId === null || !isKnown) throw unknownFolder(output, all);
   if (record !== null && runOutputDir === null && runs.length > 1)
     throw severalRuns(record, output, runs.length);
   return { datasetId, runs };

@@ -51,8 +51,11 @@ export const idOfFileName = (name: string): string => name.slice(0, -ENDING.leng
 export async function conversationFileNames(outputDir: string): Promise<string[]> {
   const folder = join(outputDir, CONVERSATIONS_FOLDER);
   try {
-    const names = await readdir(folder);
-    return names.filter((name) => name.endsWith(ENDING)).toSorted();
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries
+      .filter((entry) => entry.name.endsWith(ENDING) && !entry.isDirectory())
+      .map(({ name }) => name)
+      .toSorted();
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return [];
     throw outputError(folder, error);

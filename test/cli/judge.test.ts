@@ -113,6 +113,7 @@ describe('judge', () => {
     };
     for (const [name, text] of Object.entries(bad))
       await writeFile(join(outputs, 'conversations', name), text);
+    await mkdir(join(outputs, 'conversations', 'folder.json'));
 
     const done = await project.run(['judge', 'config.yaml', '--json']);
     expect(done.code, done.stderr).toBe(0);
@@ -147,6 +148,11 @@ describe('judge', () => {
     ]);
     for (const [name, text] of Object.entries(bad))
       expect(await readFile(join(outputs, 'conversations', name), 'utf8')).toBe(text);
+
+    const formats = await project.run(['export', 'config.yaml', '--format', 'openai']);
+    expect(formats.code, formats.stderr).toBe(0);
+    expect(formats.stderr).toContain('show the verdicts of the store');
+    expect(formats.stderr).toContain('2 conversations are in');
   });
 
   test('A10 nobody else writes meanwhile; Ctrl-C keeps what was given, shows it, and the same command goes on', async () => {

@@ -97,11 +97,10 @@ async function exportInFormats(project: Project, configPath: string, flags: Flag
 }
 
 function tell(report: ExportReport, { json }: Flags): void {
+  const { runs, conversations, outputDir } = report;
   if (json === true) print(JSON.stringify(report, null, 2));
-  else
-    say(
-      `${count(report.conversations)} conversations of ${runsText(report.runs)} are in ${report.outputDir}`,
-    );
+  else if (runs.length === 0) say(`the files of 0.1.0 in ${outputDir} show the verdicts of the store`);
+  else say(`${count(conversations)} conversations of ${runsText(runs)} are in ${outputDir}`);
 }
 
 const runsText = (runs: readonly string[]): string =>
