@@ -24,6 +24,7 @@ import { requestBody } from './request-body.ts';
 import { readServerError, type ServerError } from './server-error.ts';
 import { DEFAULT_TIMEOUT_MS, type EndpointConfig, type RoleSettings } from './settings.ts';
 import { callsInText, refusesTools, withTextTools } from './text-tools.ts';
+import { refusesTokenField } from './token-field.ts';
 
 /** The server takes no tools; the same request may do with them in its messages. */
 interface ToolsRefused {
@@ -234,18 +235,9 @@ export class ModelEndpoint {
 
   /** Newer models take `max_completion_tokens`, older servers `max_tokens`; the refusal says which. */
   #learnsTokenField(model: string, used: MaxTokensField, said: ServerError, settings: RoleSettings): boolean {
-    const other: MaxTokensField = used === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
-    const refused =
-      said.param === used ||
-      (said.param === '' && said.message.includes(used) && said.message.includes(other));
-    if (settings.maxTokens === null || !refused || this.#maxTokensFields.has(model)) return false;
-    if (
-      !/unsupported|unknown|unrecogni|not supported|not permitted|extra|instead/i.test(
-        `${said.code} ${said.message}`,
-      )
-    )
+    if (settings.maxTokens === null || this.#maxTokensFields.has(model) || !refusesTokenField(said, used))
       return false;
-    this.#maxTokensFields.set(model, other);
+    this.#maxTokensFields.set(model, used === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens');
     return true;
   }
 
