@@ -61,10 +61,10 @@ export interface Preflight {
 /** @throws DlgforgeError with everything that is off. */
 export async function preflight(
   project: Project,
+  requirements: Requirements,
   options: RunOptions,
   cleanUp: AsyncDisposableStack,
 ): Promise<Preflight> {
-  const requirements = required(project, options);
   const assets = await loadAssets(project);
   const knowledge = await prepareKnowledge(project, options);
   cleanUp.defer(() => knowledge.close());
@@ -78,8 +78,10 @@ export async function prepareRun(
   cleanUp: AsyncDisposableStack,
 ): Promise<PreparedRun> {
   const { config } = project;
-  const { requirements, assets, knowledge } = await preflight(project, options, cleanUp);
+  const requirements = required(project, options);
+  // First: a large folder is long in being indexed, and would be for nothing.
   const servers = await plannedServers(project, requirements);
+  const { assets, knowledge } = await preflight(project, requirements, options, cleanUp);
 
   options.observer.status('opening the store');
   const store = await openProjectStore(project, { onWaiting: (message) => options.observer.status(message) });
@@ -134,7 +136,8 @@ async function plannedServers(project: Project, requirements: Requirements): Pro
   return servers;
 }
 
-function required({ loaded, logger }: Project, { detach }: RunOptions): Requirements {
+/** @throws DlgforgeError with every value that is missing. */
+export function required({ loaded, logger }: Project, { detach }: RunOptions): Requirements {
   const requirements = checkRequirements(loaded, 'run');
   for (const notice of requirements.notices) logger.log('warn', 'config', notice);
   // Whoever submits a run and leaves publishes nothing.

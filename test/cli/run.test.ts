@@ -50,6 +50,17 @@ test('before the first run there are none, and looking makes nothing', async () 
   await expect(filesBelow(join(project.folder, '.dlgforge'))).rejects.toThrow('ENOENT');
 });
 
+test('what the servers of a run lack is said before its documents are indexed', async () => {
+  const servers = ['backend=vllm_managed', 'vllm.model=m', 'vllm.command=no-such-vllm'];
+  const set = servers.flatMap((setting) => ['--set', `llm.${setting}`]);
+  const { code, stderr } = await project.run(['run', 'config.yaml', ...set]);
+  expect({ code, stderr }).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('no-such-vllm is not on'),
+  });
+  await expect(filesBelow(join(project.folder, 'knowledge_index'))).rejects.toThrow('ENOENT');
+});
+
 describe('a run', () => {
   test('reports on stderr, names what it skips, and leaves stdout empty', async () => {
     const { code, stdout, stderr } = await project.run(['run', 'config.yaml', '--run-id', 'first']);

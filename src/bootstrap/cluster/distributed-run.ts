@@ -13,7 +13,7 @@ import type { RunId } from '../../kernel/ids.ts';
 import type { CapabilityMemory } from '../../ports/model.ts';
 import type { HolderInfo, RunRecord } from '../../ports/store.ts';
 import { type Fingerprint, fingerprintOf } from '../fingerprint.ts';
-import { type Preflight, preflight, prepareBackend, prepareDataset } from '../prepare-run.ts';
+import { type Preflight, preflight, prepareBackend, prepareDataset, required } from '../prepare-run.ts';
 import type { Project } from '../project.ts';
 import type { RunOptions } from '../run-options.ts';
 import { openNodeMetrics } from '../metrics/node-metrics.ts';
@@ -39,7 +39,7 @@ export async function runDistributed(
 ): Promise<RunReport | DetachedRun> {
   await using started = new AsyncDisposableStack();
   await using cleanUp = new AsyncDisposableStack();
-  const checked = await preflight(project, options, cleanUp);
+  const checked = await preflight(project, required(project, options), options, cleanUp);
   await checkModels(project, checked);
   const { node, isOurs } = await joinSome(project, options, started, cleanUp);
   await untilWarm(node, options);
