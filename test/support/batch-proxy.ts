@@ -9,12 +9,13 @@ export interface ProxiedRequest {
   readonly count: number;
 }
 
-/** `lose`: carried out, and its answer is lost. */
+/** `lose`: carried out, and its answer is lost; `drop`: lost on its way. */
 export type ProxyRule = (
   request: ProxiedRequest,
 ) =>
   | 'pass'
   | 'lose'
+  | 'drop'
   | { readonly status: number; readonly body?: string; readonly headers?: Record<string, string> };
 
 export interface BatchProxy extends AsyncDisposable {
@@ -40,6 +41,10 @@ export async function startBatchProxy(target: string): Promise<BatchProxy> {
       const fate = rule({ call, count: calls.filter((each) => each === call).length });
       if (typeof fate === 'object') {
         response.writeHead(fate.status, fate.headers).end(fate.body ?? '{"error":{"message":"as told"}}');
+        return;
+      }
+      if (fate === 'drop') {
+        request.socket.resetAndDestroy();
         return;
       }
       const type = request.headers['content-type'];
