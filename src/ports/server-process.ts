@@ -93,7 +93,8 @@ export interface ServerProcesses {
   start(order: ServerOrder): Promise<ServerProcess>;
   /**
    * A kept server of this order that is running here, whoever started it, and that nobody else uses; null when
-   * there is none. Ask before GPUs are given out: it brings its own (`gpus`).
+   * there is none. Ask before GPUs are given out: it brings its own (`gpus`). Where `order.keep` is false it is kept
+   * no more: from here on it ends with this process, as one that was started here (P2).
    */
   findKept(order: ServerOrder): Promise<ServerProcess | null>;
   /** Kept servers that run on this machine, used or not. */

@@ -260,6 +260,26 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
     }
   });
 
+  test.concurrent('a kept server that is taken up and not to be kept ends with who has taken it', async () => {
+    const kept = vllmLab();
+    try {
+      const order = kept.order('kept', 18_160, {}, { keep: true });
+      const first = await kept.starter([order]);
+      const family = first.families.get('kept');
+      await first.process.kill();
+      const second = await kept.starter([{ ...order, keep: false }]);
+      const taken = second.families.get('kept');
+      expect(taken).toMatchObject({ api: family?.api, engine: family?.engine });
+      expect(taken?.guardians).toHaveLength(2);
+      expect(await kept.processes.kept()).toEqual([]);
+      await second.process.kill();
+      await goneMs(kept.living(), 2_000);
+      expect(recordsLeft(kept.stateDir)).toEqual([]);
+    } finally {
+      kept.end();
+    }
+  });
+
   test.concurrent('what a kept server leaves when it dies alone is swept', async () => {
     const kept = vllmLab();
     try {

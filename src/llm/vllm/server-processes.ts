@@ -75,7 +75,7 @@ class VllmProcesses implements ServerProcesses {
       const claim = await claimPort(record.port);
       if (claim === null) continue;
       try {
-        return this.#found(order, record, claim);
+        return await this.#found(order, record, claim);
       } catch (error) {
         claim.release();
         throw error;
@@ -176,19 +176,42 @@ class VllmProcesses implements ServerProcesses {
     }
   }
 
-  #found(order: ServerOrder, record: ServerRecord, claim: PortClaim): ServerProcess {
+  async #found(order: ServerOrder, record: ServerRecord, claim: PortClaim): Promise<ServerProcess> {
     const { program } = record;
     invariant(program !== null, 'a server that runs has a program');
-    return new RunningServer(order.name, {
-      record: { ...record, program },
+    let server: RunningServer | null = null;
+    let isUnguarded = false;
+    const log = this.#openLog(record.logPath, true);
+    let used = { ...record, program };
+    let guardians: Guardians | null = null;
+    try {
+      // One that is not to be kept any more is as one that was started here: it ends with whoever uses it (P2).
+      if (!order.keep) {
+        guardians = await startGuardians(this.#records.pathOf(record.mark), () => {
+          isUnguarded = true;
+          server?.loseGuardian();
+        });
+        guardians.guard(program.pid);
+        used = { ...used, name: order.name, keep: false, starter: identityOf(process.pid) ?? used.starter };
+        this.#records.write(used);
+      }
+    } catch (error) {
+      await guardians?.end();
+      log.close();
+      throw error;
+    }
+    server = new RunningServer(order.name, {
+      record: used,
       host: order.address.host,
       records: this.#records,
-      log: this.#openLog(record.logPath, true),
+      log,
       claim,
-      guardians: null,
+      guardians,
       logger: this.#options.logger,
       ...watchedProgram(program.pid, program.startKey),
     });
+    if (isUnguarded) server.loseGuardian();
+    return server;
   }
 
   #spawn(order: ServerOrder, program: string, port: number, mark: string, output: number): ChildProcess {
