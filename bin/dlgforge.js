@@ -4,12 +4,16 @@
 import { spawn } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = join(dirname(realpathSync(fileURLToPath(import.meta.url))), '..');
 const inClone = existsSync(join(root, 'src', 'cli', 'main.ts'));
 const program = inClone ? join(root, 'src', 'cli', 'main.ts') : join(root, 'dist', 'cli', 'main.js');
+
+/** The file descriptor after those of input, output and errors. */
+const LAUNCHER_PIPE = 3;
 
 function isNewEnough(version) {
   const [major, minor] = version.split('.').map(Number);
@@ -39,7 +43,19 @@ function withoutToken(words) {
   return { words: words.filter((_, index) => index !== at && (isOne || index !== at + 1)), variables };
 }
 
+/** Ends with the launcher that handed over to this process: whoever kills that one (`kill -9`) means the program. */
+function endWithLauncher() {
+  const { DLGFORGE_LAUNCHER: launcher } = process.env;
+  delete process.env.DLGFORGE_LAUNCHER;
+  if (launcher === undefined) return;
+  const end = () => process.kill(process.pid, 'SIGKILL');
+  if (launcher !== String(process.ppid)) end();
+  // Nothing is ever written to it: it ends when the launcher does, and keeps nobody waiting.
+  new Socket({ fd: LAUNCHER_PIPE }).on('end', end).on('error', end).resume().unref();
+}
+
 if (isNewEnough(process.versions.node)) {
+  endWithLauncher();
   const module = await import('node:module');
   module.enableCompileCache?.();
   await import(pathToFileURL(program).href);
@@ -54,8 +70,8 @@ if (isNewEnough(process.versions.node)) {
   }
   const { words, variables } = withoutToken(process.argv.slice(2));
   const child = spawn(node, [fileURLToPath(import.meta.url), ...words], {
-    stdio: 'inherit',
-    env: { ...process.env, ...variables },
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
+    env: { ...process.env, ...variables, DLGFORGE_LAUNCHER: String(process.pid) },
   });
   // The terminal sends its signals to both; a signal for this process alone is passed on.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {

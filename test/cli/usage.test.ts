@@ -1,9 +1,11 @@
 /** What the command line says before anything is started: exit 2 for its own arguments, 1 for what they name. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ROOT, runCli } from '../support/cli-project.ts';
+import { ROOT, runCli, startCli } from '../support/cli-project.ts';
 import { oldNodes } from '../support/old-nodes.ts';
+import { until } from '../support/simulation.ts';
 
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
   readonly version: string;
@@ -74,5 +76,24 @@ test.skipIf(OLD_NODES.length === 0)(
       stderr: '',
     });
     expect((await runCli(['dance'], '/', node)).code).toBe(2);
+  },
+);
+
+test.skipIf(OLD_NODES.length === 0)(
+  'what an older Node handed over to ends with it, also when it is killed',
+  async () => {
+    const running = startCli(['rehearse', '--port', '0'], tmpdir(), {}, OLD_NODES[0]);
+    await running.shown('http://');
+    const { pid } = running.child;
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    const program = Number(children.trim());
+    expect(program).toBeGreaterThan(0);
+    running.child.kill('SIGKILL');
+    try {
+      await until(() => !existsSync(`/proc/${program}`), 'the end of the program');
+    } finally {
+      if (existsSync(`/proc/${program}`)) process.kill(program, 'SIGKILL');
+    }
+    await running.finished;
   },
 );
