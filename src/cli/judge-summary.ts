@@ -3,7 +3,7 @@ import type { PassReport } from '../bootstrap/judge/judge.ts';
 import { count, duration } from './format.ts';
 import { callLines, endpointLines, judgeLines, placeFrom, section } from './summary.ts';
 
-export function renderJudgeSummary(report: PassReport, configPath: string, workingDir: string): string {
+export function renderJudgeSummary(report: PassReport, workingDir: string): string {
   const place = placeFrom(workingDir);
   const { granularity, model, promptVersion } = report.pass;
   return [
@@ -14,7 +14,7 @@ export function renderJudgeSummary(report: PassReport, configPath: string, worki
     ...section('Verdicts', judgeLines(report)),
     ...section('Endpoints', endpointLines(report)),
     ...section('Files', [`dataset  ${place(report.outputDir)}`, `logs     ${place(report.logsDir)}`]),
-    ...section('Next', nextLines(report, configPath)),
+    ...section('Next', nextLines(report)),
     '',
   ].join('\n');
 }
@@ -49,10 +49,10 @@ function batchLines({ created, requests, ignored, open }: NonNullable<PassReport
   ];
 }
 
-function nextLines(report: PassReport, configPath: string): string[] {
-  const batch = report.batches === null ? '' : ' --batch';
-  const again = `Every verdict that was given is kept. Go on with: npx dlgforge judge ${configPath}${batch}`;
-  if (report.status === 'failed') return [report.trouble ?? '', again];
-  if (report.status === 'interrupted') return [again];
-  return [];
+/** The same command: with other options it would be another pass, and paid for as such. */
+function nextLines({ status, trouble }: PassReport): string[] {
+  const again =
+    'Every verdict that was given is kept. Run the same command again, with its options, to go on.';
+  if (status === 'failed') return [trouble ?? '', again];
+  return status === 'interrupted' ? [again] : [];
 }

@@ -161,7 +161,7 @@ describe('judge', () => {
     );
     const quick = ['--set', 'llm.rehearsal.latency.mean_ms=0'];
     expect((await project.run(['run', 'config.yaml', ...quick])).code).toBe(0);
-    const running = project.start(['judge', 'config.yaml']);
+    const running = project.start(['judge', 'config.yaml', '--granularity', 'turn']);
     await running.shown('[judge] 12 verdicts');
     const other = await project.run(['export', 'config.yaml']);
     expect(other.stderr).toMatch(
@@ -172,6 +172,9 @@ describe('judge', () => {
     const stopped = await running.finished;
     expect(stopped.code, stopped.stderr).toBe(130);
     expect(stopped.stderr).toContain('Ctrl-C');
+    // Without its options it would be another pass.
+    expect(stopped.stderr).not.toContain('judge config.yaml');
+    expect(stopped.stderr).toContain('Run the same command again, with its options, to go on.');
     const kept = (await scores(project, 'judge_score')).filter((score) => score !== null).length;
     expect(kept).toBeLessThan(12);
     expect(await judge(project, ...quick)).toMatchObject({ asked: 12 - kept, judge: { verdicts: 12 } });

@@ -50,7 +50,7 @@ export async function judge(configPath: string, flags: Flags): Promise<number> {
     });
     progress.close();
     if (flags.json === true) print(JSON.stringify(report, null, 2));
-    else say(renderJudgeSummary(report, configPath, process.cwd()));
+    else say(renderJudgeSummary(report, process.cwd()));
     return exitCodeOfEnd(report.status);
   } catch (error) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
