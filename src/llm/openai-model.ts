@@ -32,8 +32,11 @@ const AGENT_KEYS: Readonly<Record<Role, string>> = {
   assistant: 'kb_responder',
   judge: 'qa_judge',
 };
-/** The router's permits bound the connections (I7); deadlines are the attempt's own. */
-const UNTIMED = { headersTimeout: 0, bodyTimeout: 0 };
+/**
+ * The router's permits bound the connections (I7); deadlines are the attempt's own. An answer is read whole: what is
+ * larger than any answer of a model is none, and is cut off (I9).
+ */
+const CONNECTIONS = { headersTimeout: 0, bodyTimeout: 0, maxResponseSize: 32 * 1024 * 1024 };
 
 /** A port whose endpoints can be replaced while calls are under way. */
 export interface OpenAiModelPort extends ModelPort {
@@ -52,7 +55,7 @@ export function createModelPort(options: ModelPortOptions): OpenAiModelPort {
 class OpenAiModel implements OpenAiModelPort {
   readonly #roles: Readonly<Record<Role, RoleSettings>>;
   readonly #logger: Logger;
-  readonly #agent = new Agent(UNTIMED);
+  readonly #agent = new Agent(CONNECTIONS);
   readonly #clock: Clock;
   readonly #formats: FormatLearner;
   /** Also of endpoints that are gone: answers from there may still come. */

@@ -54,6 +54,24 @@ describe('an answer', () => {
   });
 });
 
+test('a body without end is cut off, and counts as trouble of the connection', async () => {
+  let sentMb = 0;
+  const piece = Buffer.alloc(1024 * 1024, ' ');
+  const outcome = await attemptAt((_, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' });
+    const more = (): void => {
+      while (!response.destroyed && sentMb < 200) {
+        sentMb += 1;
+        if (!response.write(piece)) return void response.once('drain', more);
+      }
+      response.end();
+    };
+    more();
+  });
+  expect(outcome).toMatchObject({ type: 'retry_later', cause: 'connection' });
+  expect(sentMb).toBeLessThan(100);
+});
+
 describe('what may succeed later', () => {
   test.each([
     [
