@@ -10,9 +10,10 @@ const MOMENTS: readonly (readonly [call: string, count: number, fate: 'lose' | '
   ['POST /v1/files', 1, 'lose'],
   ['POST /v1/batches', 1, 'drop'],
   ['POST /v1/batches', 2, 'lose'],
+  // The second file has the errors: the answers of the first one are journalled, and their batch is not settled.
+  ['GET /v1/files/<id>/content', 2, 'drop'],
   ['GET /v1/batches/<id>', 2, 'lose'],
-  ['GET /v1/files/<id>/content', 1, 'lose'],
-  // All is asked once by now: this is the batch of the repairs.
+  // All is asked once by now: this is the batch of repairs and of what failed.
   ['POST /v1/batches', 1, 'lose'],
 ];
 
@@ -71,8 +72,8 @@ test(`A10 ${MOMENTS.length} times kill -9 while a batch is made, created, waited
   await using proxy = await startBatchProxy(rehearsal.url);
   await using project = await made(rehearsal, proxy);
   try {
-    // Some answers need a repair, so that kills come between rounds, too.
-    rehearsal.setOptions({ malformed_rate: 0.15, batch: { duration_ms: 300 } });
+    // Some requests fail and some answers need a repair, so that kills come between rounds, too.
+    rehearsal.setOptions({ malformed_rate: 0.15, batch: { duration_ms: 300, request_error_rate: 0.2 } });
     for (const [call, count, fate] of MOMENTS) {
       const running = project.start(['judge', 'config.yaml', '--batch']);
       let seen = 0;
@@ -89,7 +90,7 @@ test(`A10 ${MOMENTS.length} times kill -9 while a batch is made, created, waited
     const last = await judged(project, '--batch');
     expect(paidTwice(rehearsal)).toEqual([]);
     expect(last.calls).toBe(rehearsal.stats().answered);
-    expect(last.batches).toEqual({ created: 0, requests: 0, ignored: 0, open: 0 });
+    expect(last.batches).toMatchObject({ ignored: 0, open: 0 });
     const files = await artifacts(project);
 
     // The same without batches: the same files.

@@ -214,6 +214,24 @@ test('requests that fail in a batch are asked again, none of the others', async 
   expect(timesPaid()).toEqual(onceEach(turns));
 });
 
+test('I1 answers that were journalled before a crash count once, though they are fetched again', async () => {
+  const crash = new Error('crash');
+  const journal: BatchedPassOptions['journal'] = {
+    recover: (...args) => store.journal.recover(...args),
+    read: (...args) => store.journal.read(...args),
+    async append(id, epoch, seq, events) {
+      if (events.some((event) => (event as { type: string }).type === 'BatchSettled')) throw crash;
+      await store.journal.append(id, epoch, seq, events);
+    },
+  };
+  const end = await judging({}, (options) => runBatchedPass({ ...options, journal }));
+  expect(end).toEqual({ type: 'failed', error: crash });
+  expect(await verdicts()).toEqual([]);
+  expect((await judge()).end).toEqual(COMPLETED);
+  expect(timesPaid()).toEqual(onceEach(turns));
+  expect((await store.verdicts.callTotals(DATASET, PASS.id))[0]?.calls).toBe(turns);
+});
+
 test('a request that the provider refuses for good is no verdict, with its reason', async () => {
   rehearsal.setOptions({ context_limit_tokens: 10 });
   const { end, counts } = await judge();
