@@ -214,7 +214,7 @@ async function checkAnswers(row: RunEndpoint, config: Config, environment: Envir
     if (health.type !== 'unhealthy') return;
     throw new DlgforgeError(
       'endpoint',
-      `${health.reason} ${health.hint} Nothing was changed; --no-check adds it as it is.`,
+      `${health.reason} ${health.hint}\nNothing was changed; --no-check adds it as it is.`,
     );
   } finally {
     await port.close();
