@@ -136,8 +136,10 @@ class Controller implements ReplicaController {
     if (this.#stopping.signal.aborted) return;
     const { wanted, endpoint, endpoints, runWanted } = this.#options;
     const runIs = (await runWanted?.()) ?? 'run';
-    if (runIs === 'run' && this.#isPaused) this.#toldNoneLeft = false;
-    this.#isPaused = runIs !== 'run';
+    // Telling that none is left has paused the run; that it is to go on again may be all that is seen of the pause.
+    const goesOn = runIs === 'run' && this.#toldNoneLeft && runWanted !== undefined;
+    if (goesOn) this.#toldNoneLeft = false;
+    this.#isPaused = runIs !== 'run' || goesOn;
     const { reports, silent } = await this.#ask();
     if (this.#stopping.signal.aborted) return;
     const found = reconcile(wanted, reports, silent);

@@ -58,6 +58,8 @@ export async function createDataFolder(dataDir: string, binaries: ServerBinaries
     publish(temporary, dataDir);
   } finally {
     rmSync(temporary, { recursive: true, force: true });
+    // The initdb of a process that was killed at the start of this may have gone on writing until now.
+    sweepUnfinished(dataDir);
   }
 }
 
@@ -132,7 +134,8 @@ function sweepUnfinished(dataDir: string): void {
   const prefix = `${basename(dataDir)}.new-`;
   for (const name of readdirSync(dirname(dataDir))) {
     const pid = name.startsWith(prefix) ? Number.parseInt(name.slice(prefix.length), 10) : Number.NaN;
-    if (pid > 0 && !isRunning(pid)) rmSync(join(dirname(dataDir), name), { recursive: true, force: true });
+    if (pid > 0 && !isRunning(pid))
+      rmSync(join(dirname(dataDir), name), { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
   }
 }
 

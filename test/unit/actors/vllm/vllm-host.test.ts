@@ -99,7 +99,10 @@ function control({ nodes, clock }: World, leader: Node, count: number, gpusPerRe
       write: async (row) => void rows.set(row.name, row),
     },
     runWanted: async () => controlled.wanted,
-    onNoneLeft: async (reason) => void reasons.push(reason),
+    onNoneLeft: async (reason) => {
+      reasons.push(reason);
+      controlled.wanted = 'pause';
+    },
     clock,
     logger: silentLogger,
   });
@@ -213,6 +216,25 @@ test('a replica that is given up leaves the run to the others; with none left th
   expect(a.machine.starts).toHaveLength(before);
   controlled.wanted = 'run';
   await a.until(() => used(rows).length === 2);
+  expect(reasons).toHaveLength(1);
+  await finish(controlled, here);
+});
+
+test('a run that is told to go on before anybody has seen its pause is given servers anew', async () => {
+  const here = world();
+  const a = await here.add('a', 1);
+  const controlled = control(here, a, 1);
+  const { rows, reasons } = controlled;
+  await a.until(() => used(rows).length === 1);
+  for (let ends = 1; ends <= 2; ends += 1) {
+    await a.until(() => a.machine.starts.length === ends && used(rows).length === 1);
+    a.machine.running()[0]?.end(7);
+    await a.until(() => used(rows).length === 0);
+  }
+  await a.until(() => reasons.length > 0);
+  controlled.wanted = 'run';
+  await a.until(() => used(rows).length === 1);
+  expect(a.machine.starts).toHaveLength(3);
   expect(reasons).toHaveLength(1);
   await finish(controlled, here);
 });
