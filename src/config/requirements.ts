@@ -109,7 +109,24 @@ function checkServers(vllm: Config['llm']['vllm'], findings: Findings): void {
       hint: 'Leave it out, and set the environment variable VLLM_API_KEY on every node.',
     });
   }
+  for (const [name, key] of Object.entries(ADDRESS_KEYS)) {
+    if (!vllm.extra_args.some((argument) => argument === name || argument.startsWith(`${name}=`))) continue;
+    findings.problem(
+      null,
+      `llm.vllm.extra_args holds ${name}: each server is given its own, and would be looked for there.`,
+      { keyPath: 'llm.vllm.extra_args', hint: `Leave it out, and set \`${key}\`.` },
+    );
+  }
+  if ('VLLM_API_KEY' in vllm.env) {
+    findings.problem(null, 'llm.vllm.env holds VLLM_API_KEY: requests would go without that key.', {
+      keyPath: 'llm.vllm.env',
+      hint: 'Leave it out, and set it in the environment, or in .env, of every node.',
+    });
+  }
 }
+
+/** What servers are told by other keys. */
+const ADDRESS_KEYS = { '--host': 'llm.vllm.host', '--port': 'llm.vllm.port_start' };
 
 function checkAssets(config: Config, projectRoot: string, command: RoleCommand, findings: Findings): void {
   const assets = [
