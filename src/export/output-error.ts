@@ -23,7 +23,18 @@ export function outputError(path: string, cause: unknown): DlgforgeError {
     'output',
     `cannot write ${path}: ${reason}. Nothing is lost, every committed conversation is in the store; ` +
       'put this right, then `dlgforge export <config>` completes the files.',
-    { cause, details: { path, code } },
+    { cause, details: { path, code, reason } },
+  );
+}
+
+/** The same about a dataset that people load: what stands there stays until the new one is whole, nothing completes it. */
+export function exportError(error: unknown): unknown {
+  if (!(error instanceof DlgforgeError) || typeof error.details['reason'] !== 'string') return error;
+  const { path, reason } = error.details;
+  return new DlgforgeError(
+    'output',
+    `cannot write ${String(path)}: ${reason}. The export that was there, if any, is as it was; put this right and run the same command again.`,
+    { cause: error.cause, details: error.details },
   );
 }
 

@@ -7,12 +7,12 @@
  *   beside it, from where the next start puts it back. What a kill left behind is cleaned up by the next start.
  * - X4 One builder at a time: a second one is refused while the first lives.
  */
-import { mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import { syncFolder } from '../durable-file.ts';
-import { codeOf, naming } from '../output-error.ts';
+import { codeOf, exportError, naming } from '../output-error.ts';
 
 export const EXPORT_MARKER = '.dlgforge-export.json';
 const MARKER_BESIDE = `${EXPORT_MARKER}.tmp`;
@@ -69,7 +69,9 @@ type Marker = z.infer<typeof markerSchema>;
 
 /** Where an export may be put, symbolic links followed. @throws DlgforgeError `output` when nowhere near. */
 export async function checkedTarget(target: string, never: readonly ForbiddenFolder[]): Promise<string> {
-  const real = await realTarget(target);
+  const real = await realTarget(target).catch((error: unknown) => {
+    throw codeOf(error) === 'ENOTDIR' ? refused(target, 'a part of this path is a file') : error;
+  });
   for (const { path, name, inside } of never) {
     const other = await realTarget(path);
     if (contains(real, other) || (inside && contains(other, real))) {
@@ -80,7 +82,10 @@ export async function checkedTarget(target: string, never: readonly ForbiddenFol
     }
   }
   const marker = await readMarker(real);
-  if (marker !== null || (await isFreePlace(real))) return real;
+  if (marker !== null || (await isFreePlace(real))) {
+    if (await isLink(real)) throw refused(target, 'it is a link to a place that is not there');
+    return real;
+  }
   throw refused(target, 'it holds files that dlgforge did not put there');
 }
 
@@ -104,6 +109,11 @@ async function realTarget(path: string): Promise<string> {
 const contains = (outer: string, inner: string): boolean =>
   outer === inner || inner.startsWith(outer.endsWith(sep) ? outer : `${outer}${sep}`);
 
+async function isLink(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => null);
+  return found?.isSymbolicLink() === true;
+}
+
 async function isFreePlace(folder: string): Promise<boolean> {
   const names = await namesIn(folder).catch((error: unknown) => {
     if (codeOf(error) === 'ENOTDIR') return ['a file'];
@@ -112,11 +122,28 @@ async function isFreePlace(folder: string): Promise<boolean> {
   return names === null || names.length === 0;
 }
 
-/** Builds a new export; `fill` writes into the folder that it is given. Gives the folder of the finished export. */
+export interface Replaced<T> {
+  /** Of the finished export. */
+  readonly folder: string;
+  readonly result: T;
+}
+
+/** Builds a new export; `fill` writes into the folder that it is given. */
 export async function replaceExport<T extends ExportFacts>(
   options: ExportFolderOptions,
   fill: (folder: string) => Promise<T>,
-): Promise<{ readonly folder: string; readonly result: T }> {
+): Promise<Replaced<T>> {
+  try {
+    return await replace(options, fill);
+  } catch (error) {
+    throw exportError(error);
+  }
+}
+
+async function replace<T extends ExportFacts>(
+  options: ExportFolderOptions,
+  fill: (folder: string) => Promise<T>,
+): Promise<Replaced<T>> {
   const target = await checkedTarget(options.target, options.never);
   const beside = besideOf(target);
   await naming(dirname(target), () => mkdir(dirname(target), { recursive: true }));

@@ -159,8 +159,14 @@ async function pathInside(folder: string, file: string, sourceDir: string): Prom
       `saving.hf_push.source_file is ${file}, which is not inside ${sourceDir}: only files of the dataset are exported.`,
     );
   }
-  const { size } = await stat(path);
-  if (size === 0) throw emptySource(file, sourceDir);
+  const found = await stat(path);
+  if (!found.isFile()) {
+    throw new DlgforgeError(
+      'output',
+      `saving.hf_push.source_file is ${file}, which is no file in ${sourceDir}. Set it to a ShareGPT file of the dataset, for example ${PLAIN}.`,
+    );
+  }
+  if (found.size === 0) throw emptySource(file, sourceDir);
   return path;
 }
 

@@ -11,6 +11,7 @@ import {
   readExportMarker,
   replaceExport,
 } from '../../../../src/export/dataset/export-folder.ts';
+import { naming } from '../../../../src/export/output-error.ts';
 
 let root: string;
 let project: string;
@@ -115,6 +116,31 @@ test('A5: a build that fails leaves the export as it was, and nothing beside it'
   await expect(failing).rejects.toThrow('the disk is full');
   expect(await textsIn(target)).toEqual(['one', 'one']);
   expect(await beside()).toEqual(['export', 'outputs']);
+});
+
+test('A5: what the system refuses is said with what to do, and the export is as it was', async () => {
+  const target = join(project, 'export');
+  await write(target, 'one');
+  const failing = replaceExport(optionsFor(target), (folder) =>
+    naming(join(folder, 'a.txt'), async () => {
+      await writeFile(join(folder, 'none', 'a.txt'), 'two');
+      return { records: 2, rehearsal: true };
+    }),
+  );
+  await expect(failing).rejects.toThrow(
+    /^cannot write .*a\.txt: .*The export that was there, if any, is as it was; put this right and run the same/,
+  );
+  await expect(failing).rejects.not.toThrow('dlgforge export');
+  expect(await textsIn(target)).toEqual(['one', 'one']);
+});
+
+test('A4: a place below a file, or a link that leads nowhere, is refused before anything is built', async () => {
+  await expect(write(join(project, 'outputs', 'rows.jsonl', 'sub'), 'new')).rejects.toThrow(
+    'a part of this path is a file',
+  );
+  await symlink(join(project, 'nowhere'), join(project, 'link'));
+  await expect(write(join(project, 'link'), 'new')).rejects.toThrow('a link to a place that is not there');
+  expect(await beside()).toEqual(['link', 'outputs']);
 });
 
 test('one builder at a time, while it lives', async () => {

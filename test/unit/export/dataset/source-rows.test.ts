@@ -65,6 +65,7 @@ test('I10: a source file in a sub-folder is read; none outside of the folder is,
   await symlink(join(root, `d${folders}/x.jsonl`), join(folder, 'link.jsonl'));
   await expect(read(folder, 'link.jsonl')).rejects.toThrow('not inside');
   await expect(read(folder, 'missing.jsonl')).rejects.toThrow('not found');
+  await expect(read(folder, 'sub')).rejects.toThrow('is sub, which is no file in');
   await expect(read(join(root, 'nowhere'), 'x.jsonl')).rejects.toThrow('Source directory not found');
 });
 
