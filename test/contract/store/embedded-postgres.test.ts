@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeAll, afterAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { silentLogger } from '../../../src/kernel/logger.ts';
 import { EmbeddedPostgres } from '../../../src/store/embedded-postgres.ts';
 import { startProcess, type TestProcess, waitFor } from '../../support/processes.ts';
@@ -181,8 +181,11 @@ describe('embedded Postgres', () => {
       10_000,
       () => 'the server did not die',
     );
-    await server.ensure();
-    expect(serverPid(folder)).not.toBe(pid);
+    // The backend of our connection sees a moment later that its server is gone.
+    await vi.waitFor(async () => {
+      await server.ensure();
+      expect(serverPid(folder)).not.toBe(pid);
+    }, 10_000);
     await server.leave();
   });
 
