@@ -41,11 +41,11 @@ function countLines({ conversations, asked, given, left, skipped, judge, batches
 
 function batchLines({ created, requests, ignored, open }: NonNullable<PassReport['batches']>): string[] {
   return [
-    `${count(created)} batches created, with ${count(requests)} requests`,
+    `batches created: ${count(created)}, with ${count(requests)} requests`,
     ...(ignored === 0 ? [] : [`${count(ignored)} results ignored: they are about no open request`]),
     ...(open === 0
       ? []
-      : [`${count(open)} batches go on at the provider; their answers are fetched by the same command`]),
+      : [`batches that go on at the provider: ${count(open)}; the same command fetches their answers`]),
   ];
 }
 

@@ -9,13 +9,17 @@ export interface ProxiedRequest {
   readonly count: number;
 }
 
-/** `lose`: carried out, and its answer is lost; `drop`: lost on its way. */
+/**
+ * `lose`: carried out, and its answer is lost; `drop`: lost on its way; `halve`: its answer breaks off in
+ * the middle.
+ */
 export type ProxyRule = (
   request: ProxiedRequest,
 ) =>
   | 'pass'
   | 'lose'
   | 'drop'
+  | 'halve'
   | { readonly status: number; readonly body?: string; readonly headers?: Record<string, string> };
 
 export interface BatchProxy extends AsyncDisposable {
@@ -55,7 +59,10 @@ export async function startBatchProxy(target: string): Promise<BatchProxy> {
       });
       const body = Buffer.from(await answer.arrayBuffer());
       if (fate === 'lose') request.socket.resetAndDestroy();
-      else response.writeHead(answer.status, { 'content-type': 'application/json' }).end(body);
+      else if (fate === 'halve') {
+        response.writeHead(200, { 'content-length': body.length });
+        response.write(body.subarray(0, body.length >> 1), () => request.socket.resetAndDestroy());
+      } else response.writeHead(answer.status, { 'content-type': 'application/json' }).end(body);
     })();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

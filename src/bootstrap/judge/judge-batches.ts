@@ -7,6 +7,7 @@ import {
 } from '../../actors/judging/batch/run-batched-pass.ts';
 import { openParts } from '../../actors/judging/batch/batch-record.ts';
 import type { PassEnd } from '../../actors/judging/run-judge-pass.ts';
+import { servedByUs } from '../../config/roles.ts';
 import type { Config } from '../../config/schema.ts';
 import { systemClock } from '../../kernel/clock.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
@@ -36,6 +37,11 @@ export interface BatchJudging {
 }
 
 export const noBatches = (): BatchCounts => ({ created: 0, requests: 0, ignored: 0, open: 0 });
+
+/** @throws DlgforgeError `usage` before anything is started, where only servers of ours would be asked. */
+export function checkBatchable({ config }: Project): void {
+  if (config.llm.backend === 'vllm_managed' && servedByUs(config, 'judge')) throw noEndpoint();
+}
 
 /** @param look what is missing now; called before each round of batches. */
 export async function judgeInBatches(

@@ -18,7 +18,14 @@ import type { CallFigures } from '../run-report.ts';
 import { startJudgeServers } from '../vllm/judge-servers.ts';
 import { openJudgeCalls } from './judge-calls.ts';
 import type { JudgeOptions } from './judge-options.ts';
-import { endOpenBatches, judgeInBatches, Looks, noBatches, type PassParts } from './judge-batches.ts';
+import {
+  checkBatchable,
+  endOpenBatches,
+  judgeInBatches,
+  Looks,
+  noBatches,
+  type PassParts,
+} from './judge-batches.ts';
 import {
   languageKey,
   type Planned,
@@ -43,6 +50,7 @@ export type { PassReport } from './judge-report.ts';
  */
 export async function judgeProject(project: Project, options: JudgeOptions): Promise<PassReport> {
   const startedAtMs = Date.now();
+  if (options.batch) checkBatchable(project);
   await using cleanUp = new AsyncDisposableStack();
   const prepared = await prepareJudge(project, options, cleanUp);
   const { store, datasetId, lease, pass, projection } = prepared;

@@ -56,7 +56,7 @@ export function batchState(reply: BatchReply): BatchState {
   const endedAt = reply.completed_at ?? reply.expired_at ?? reply.cancelled_at ?? null;
   return {
     id: reply.id,
-    status: ENDS[reply.status] ?? 'open',
+    status: ENDS[reply.status.toLowerCase()] ?? 'open',
     total: counts?.total ?? 0,
     done: (counts?.completed ?? 0) + (counts?.failed ?? 0),
     resultFiles: [reply.output_file_id, reply.error_file_id].filter(

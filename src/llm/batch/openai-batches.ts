@@ -1,5 +1,7 @@
 /** The batch port over the files and batches of an OpenAI-compatible API. Owns its connections. */
+import { Readable } from 'node:stream';
 import { Agent } from 'undici';
+import type { z } from 'zod';
 import type { ModelRequest } from '../../dialogue/chat.ts';
 import { type Clock, systemClock } from '../../kernel/clock.ts';
 import { DlgforgeError, messageOf } from '../../kernel/errors.ts';
@@ -21,7 +23,7 @@ import { providerNamed } from '../providers.ts';
 import { requestBody } from '../request-body.ts';
 import { readServerError } from '../server-error.ts';
 import { type EndpointConfig, lackingKey, type RoleSettings } from '../settings.ts';
-import { BatchClient, NotThere, type Operation } from './batch-client.ts';
+import { BatchClient, cancelled, NotThere, type Operation } from './batch-client.ts';
 import { LearnedForm } from './batch-form.ts';
 import { type BatchReply, batchListReply, batchReply, batchState, fileReply } from './batch-replies.ts';
 import { type ResultLine, resultLines } from './result-lines.ts';
@@ -40,6 +42,8 @@ export interface BatchPortOptions {
 const CALL_TIMEOUT_MS = 60_000;
 const UPLOAD_TIMEOUT_MS = 600_000;
 const DOWNLOAD_TIMEOUT_MS = 3_600_000;
+/** A download that breaks off goes on where it was. */
+const DOWNLOADS_MAX = 4;
 /** Between two pieces of a reply. */
 const SILENCE_MAX_MS = 120_000;
 const DELETE_TIMEOUT_MS = 10_000;
@@ -132,16 +136,7 @@ class OpenAiBatches implements BatchPort {
   async find(order: BatchOrder, signal: AbortSignal): Promise<BatchState | null> {
     let after: string | undefined;
     for (let page = 0; page < LIST_PAGES_MAX; page += 1) {
-      const query = { limit: LIST_PAGE, ...(after === undefined ? {} : { after }) };
-      const reply = await this.#required({
-        what: 'the list of batches',
-        timeoutMs: CALL_TIMEOUT_MS,
-        signal,
-        async send(client, within) {
-          const response = await client.batches.list(query, { signal: within }).asResponse();
-          return batchListReply.parse(await response.json());
-        },
-      });
+      const reply = await this.#list(after, signal);
       const found = reply.data.find((batch) => isOf(batch, order));
       if (found !== undefined) return batchState(found);
       after = reply.data.at(-1)?.id;
@@ -181,19 +176,27 @@ class OpenAiBatches implements BatchPort {
   }
 
   async *results(fileId: string, form: BatchForm, signal: AbortSignal): AsyncIterable<BatchResult> {
-    const deadline = AbortSignal.any([signal, AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS)]);
-    const body = await this.#download(fileId, deadline, signal);
-    if (body === null) return;
-    try {
-      for await (const line of resultLines(body)) yield this.#read(line, form);
-    } catch (error) {
-      if (signal.aborted)
-        throw new DlgforgeError('cancelled', 'The download was cancelled.', { cause: error });
-      throw new DlgforgeError(
-        'endpoint',
-        `${this.endpoint}: the answers in file ${fileId} broke off: ${messageOf(error)}. Run the same command again: it goes on where it was.`,
-        { retryable: true, cause: error },
-      );
+    let read = 0;
+    for (let tries = 1; ; tries += 1) {
+      let line = 0;
+      try {
+        for await (const result of resultLines(await this.#download(fileId, signal))) {
+          line += 1;
+          if (line <= read) continue;
+          read = line;
+          yield this.#read(result, form);
+        }
+        return;
+      } catch (error) {
+        if (error instanceof DlgforgeError) throw error;
+        if (signal.aborted) throw cancelled(error);
+        if (tries >= DOWNLOADS_MAX) throw this.#brokenOff(fileId, error);
+        this.#logger.log(
+          'warn',
+          'llm',
+          `[batch] file ${fileId} broke off after ${read} lines and is fetched again: ${messageOf(error)}`,
+        );
+      }
     }
   }
 
@@ -219,6 +222,25 @@ class OpenAiBatches implements BatchPort {
     await this.#agent.destroy();
   }
 
+  /** Nothing where the provider does not list its batches. */
+  async #list(after: string | undefined, signal: AbortSignal): Promise<z.output<typeof batchListReply>> {
+    const query = { limit: LIST_PAGE, ...(after === undefined ? {} : { after }) };
+    try {
+      return await this.#client.run({
+        what: 'the list of batches',
+        timeoutMs: CALL_TIMEOUT_MS,
+        signal,
+        async send(client, within) {
+          const response = await client.batches.list(query, { signal: within }).asResponse();
+          return batchListReply.parse(await response.json());
+        },
+      });
+    } catch (error) {
+      if (!(error instanceof NotThere)) throw error;
+      return { data: [] };
+    }
+  }
+
   async #required<T>(operation: Operation<T>): Promise<T> {
     try {
       return await this.#client.run(operation);
@@ -232,24 +254,29 @@ class OpenAiBatches implements BatchPort {
     }
   }
 
-  async #download(
-    fileId: string,
-    signal: AbortSignal,
-    outer: AbortSignal,
-  ): Promise<AsyncIterable<Uint8Array> | null> {
+  /** Nothing for a file that is not there. */
+  async #download(fileId: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     try {
       const response = await this.#client.run({
         what: `the download of file ${fileId}`,
         timeoutMs: DOWNLOAD_TIMEOUT_MS,
-        signal: outer,
-        send: async (client) => await client.files.content(fileId, { signal }),
+        signal,
+        send: async (client, within) => await client.files.content(fileId, { signal: within }),
       });
-      return response.body as AsyncIterable<Uint8Array> | null;
+      return (response.body ?? Readable.from([])) as AsyncIterable<Uint8Array>;
     } catch (error) {
       if (!(error instanceof NotThere)) throw error;
       this.#logger.log('warn', 'llm', `[batch] ${this.endpoint} does not have the file ${fileId} any more`);
-      return null;
+      return Readable.from([]);
     }
+  }
+
+  #brokenOff(fileId: string, cause: unknown): DlgforgeError {
+    return new DlgforgeError(
+      'endpoint',
+      `${this.endpoint}: the answers in file ${fileId} broke off ${DOWNLOADS_MAX} times: ${messageOf(cause)}. Run the same command again: it goes on where it was.`,
+      { retryable: true, cause },
+    );
   }
 
   #read(line: ResultLine | null, form: BatchForm): BatchResult {

@@ -84,7 +84,9 @@ describe('batches', () => {
     for (const [index, text] of texts.entries()) {
       const result = results[index];
       if (result?.type !== 'answered') throw new Error('all are answered');
-      const line = JSON.parse(Buffer.from(port.line('x', asks(text), form).bytes).toString()) as { body: object };
+      const line = JSON.parse(Buffer.from(port.line('x', asks(text), form).bytes).toString()) as {
+        body: object;
+      };
       const single = await fetch(`${rehearsal.url}/v1/chat/completions`, {
         method: 'POST',
         body: JSON.stringify(line.body),
@@ -128,10 +130,25 @@ describe('batches', () => {
     expect(await port.find({ part: 'no part', fileId: 'no file' }, never)).toBeNull();
   });
 
+  test('answers that break off are fetched again from where they were, a few times', async () => {
+    const port = portAt(proxy.url);
+    const texts = Array.from({ length: 40 }, (_, index) => `question ${index}`);
+    const { form, state } = await submit(port, texts);
+    const end = await ended(port, state.id);
+    proxy.rule = ({ call, count }) => (call.endsWith('/content') && count <= 2 ? 'halve' : 'pass');
+    const results = await resultsOf(port, end, form);
+    expect(results.map((result) => 'customId' in result && result.customId)).toEqual(
+      texts.map((_, index) => `id-${index}`),
+    );
+    proxy.rule = () => 'halve';
+    await expect(resultsOf(port, end, form)).rejects.toMatchObject({ code: 'endpoint', retryable: true });
+  });
+
   test('one of ours is found among more batches than a page has', async () => {
     const port = portAt(rehearsal.url);
     const { order, state } = await submit(port, ['one']);
-    for (let more = 0; more < 120; more += 1) await port.create({ part: `other-${more}`, fileId: order.fileId }, never);
+    for (let more = 0; more < 120; more += 1)
+      await port.create({ part: `other-${more}`, fileId: order.fileId }, never);
     expect((await port.find({ part: 'part-1', fileId: 'no file' }, never))?.id).toBe(state.id);
   });
 
@@ -164,7 +181,10 @@ describe('batches', () => {
     expect(end).toMatchObject({ status: 'expired', done: 4 });
     const results = await resultsOf(port, end, first.form);
     expect(results.map(({ type }) => type)).toEqual(['answered', 'answered', 'failed', 'failed']);
-    expect(results[3]).toMatchObject({ customId: 'id-3', reason: expect.stringContaining('batch_expired') as string });
+    expect(results[3]).toMatchObject({
+      customId: 'id-3',
+      reason: expect.stringContaining('batch_expired') as string,
+    });
 
     rehearsal.setOptions({ batch: { expiry_rate: 0, duration_ms: 60_000 } });
     const second = await submit(port, ['e', 'f']);
