@@ -279,5 +279,10 @@ test.concurrent('kept servers stay, and the next run attaches to them', async ({
   ).finished;
   expect(other.stderr).toMatch(/this machine +1 +0 +0: 19.5 of 23.4 GB \(kept server, pid \d+\)/);
   expect(await made.rows()).toBe(2 * SAMPLES);
-  console.info('kept: one start for two runs,', await made.rows(), 'rows');
+  // A run that keeps no servers takes it up as well, and stops it.
+  const last = await made.run(['--run-id', 'last', '--set', 'llm.vllm.auto_stop_on_exit=true'], environment);
+  expect(last.code, last.stderr).toBe(0);
+  expect(made.starts()).toHaveLength(1);
+  expect(made.left()).toEqual([]);
+  console.info('kept: one start for three runs,', await made.rows(), 'rows');
 });

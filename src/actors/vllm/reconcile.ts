@@ -13,8 +13,8 @@ export interface WantedReplicas {
   readonly count: number;
   /** Whole GPUs of one node; 0: none. */
   readonly gpusPerReplica: number;
-  /** Of its servers, where they may be kept ones; null: each is a new one. */
-  readonly orderHash: string | null;
+  /** Of its servers: a kept one of the same is taken up. */
+  readonly orderHash: string;
 }
 
 /** One replica as the run sees it. */

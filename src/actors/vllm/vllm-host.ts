@@ -195,7 +195,7 @@ class VllmHost implements Behaviour<Message> {
     const { server, gpuCount } = order;
     // Which GPUs does not matter to whether it is the same, how many does.
     const some = gpuCount === 0 ? null : Array.from({ length: gpuCount }, (_, gpu) => gpu);
-    const found = server.keep ? await processes.findKept({ ...server, gpus: some }) : null;
+    const found = await processes.findKept({ ...server, gpus: some });
     const [offered, kept] = await Promise.all([this.#options.gpus(), processes.kept()]);
     return { order, found, offered, kept };
   }
@@ -215,7 +215,8 @@ class VllmHost implements Behaviour<Message> {
       replica.gpus = [...gpus];
       return this.#spawn(replica, order, found);
     }
-    found?.release();
+    if (order.server.keep) found?.release();
+    else void found?.stop();
     this.#forget(replica);
   }
 

@@ -43,9 +43,7 @@ export function wantedReplicas(config: Config, runId: RunId, folder: string | nu
     runId,
     count: config.llm.vllm.replicas,
     gpusPerReplica: gpus,
-    orderHash: config.llm.vllm.auto_stop_on_exit
-      ? null
-      : orderHash({ ...serverOf(config, folder), gpus: someGpus(gpus) }),
+    orderHash: orderHash({ ...serverOf(config, folder), gpus: someGpus(gpus) }),
   };
 }
 

@@ -92,7 +92,7 @@ function control({ nodes, clock }: World, leader: Node, count: number, gpusPerRe
   const controller = startReplicaController({
     messenger: leader.system,
     hosts: () => new Map([...nodes.keys()].map((name) => [name, vllmHostRef(name)])),
-    wanted: { runId: RUN, count, gpusPerReplica, orderHash: null },
+    wanted: { runId: RUN, count, gpusPerReplica, orderHash: '' },
     endpoint: { model: 'm', maxInFlight: 64, roles: [] },
     endpoints: {
       read: async () => [...rows.values()],
