@@ -2,6 +2,7 @@
  * The endpoints of a run as they are wanted now: those of its configuration, with the changes that its store
  * holds over them. Pure; how it is kept up to date is in `run-endpoints.ts`.
  */
+import { isManaged } from '../actors/vllm/endpoint-name.ts';
 import { readSecret } from '../config/credentials.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { Role } from '../dialogue/chat.ts';
@@ -72,13 +73,14 @@ function endpointOf(
 export const isServed = ({ activeRoles, endpoints }: EndpointPlan): boolean =>
   activeRoles.every((role) => endpoints.some(({ roles }) => roles.includes(role)));
 
-/** Why calls of a role wait for a person; null when they do not. */
+/** Why calls of a role wait, for a person mostly; null when they do not. */
 export function whyWaiting({ endpoints }: EndpointPlan, role: Role): string | null {
   const serving = endpoints.filter(({ roles }) => roles.includes(role));
   if (serving.some(({ isDraining = false }) => !isDraining)) return null;
   const names = serving.map(({ name }) => name).join(', ');
-  return names === ''
-    ? `no endpoint serves the ${role} yet`
+  if (names === '') return `no endpoint serves the ${role} yet`;
+  return serving.some(({ name }) => isManaged(name))
+    ? `no server of the ${role} is well (${names}); those that may be are started again`
     : `every endpoint of the ${role} is drained or removed (${names}); bring one back, or another: dlgforge endpoints add`;
 }
 

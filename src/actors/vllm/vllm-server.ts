@@ -236,7 +236,8 @@ export function explained(reason: string, lastLines: readonly string[], logPath:
   const lines = lastLines.filter((line) => line.trim() !== '').slice(-LINES_MAX);
   if (lines.length === 0) return `${reason} (it wrote nothing into ${logPath})`;
   const shown = lines.map((line) => `  | ${line.slice(0, LINE_CHARS_MAX)}`);
-  return [`${reason}. The last lines of ${logPath}:`, ...shown].join('\n');
+  // The first line stands alone where there is room for one.
+  return [reason, `The last lines of ${logPath}:`, ...shown].join('\n');
 }
 
 /** Where a server that listens on `host` is asked from its own machine. */

@@ -78,6 +78,9 @@ describe('a plan with changes', () => {
     expect([isServed(empty), whyWaiting(empty, 'user')]).toEqual([false, 'no endpoint serves the user yet']);
     const managed = changeOf('managed-vllm-0', { source: 'managed', wanted: 'drain' });
     expect(isServed(withAll([managed], empty))).toBe(true);
+    expect(whyWaiting(withAll([managed], empty), 'user')).toBe(
+      'no server of the user is well (managed-vllm-0); those that may be are started again',
+    );
   });
 
   it('I8: says which keys are missing here, by the names of their variables', () => {

@@ -90,7 +90,7 @@ test('after its restarts it is given up, with the reason and the last lines', as
   expect(machine.starts).toHaveLength(3);
   expect(ended[0]?.reason).toBe('given_up');
   expect(messageOf(ended[0]?.error)).toBe(
-    'it ended with status 3 before it served. The last lines of logs/vllm-0.log:\n  | Traceback\n  | CUDA out of memory',
+    'it ended with status 3 before it served\nThe last lines of logs/vllm-0.log:\n  | Traceback\n  | CUDA out of memory',
   );
   expect(machine.running()).toEqual([]);
 });
