@@ -1,4 +1,5 @@
 /** What the rows of a dataset do not say: its runs, what they cost, how much of the documents it covers. */
+import type { JudgePass } from '../dialogue/judge-pass.ts';
 import {
   coverageStats,
   type CoverageStats,
@@ -20,6 +21,8 @@ import { runsOf, type RunSummary } from './runs.ts';
 export interface RunFacts {
   readonly runs: readonly RunSummary[];
   readonly totals: readonly CallTotals[];
+  /** Whose verdicts the files show; null while they show what the runs judged themselves. */
+  readonly shownPass: JudgePass | null;
 }
 
 /**
@@ -51,7 +54,8 @@ export async function runFacts(store: Store, sourceDir: string): Promise<RunFact
   const runs = await runsOf(store, new Set<string>(ids));
   const totals: CallTotals[] = [...(await store.verdicts.callTotals(datasetId))];
   for (const id of ids) totals.push(...(await store.callTotals(id)));
-  return runs.length + totals.length === 0 ? null : { runs, totals };
+  if (runs.length + totals.length === 0) return null;
+  return { runs, totals, shownPass: (await store.verdicts.shown(datasetId))?.pass ?? null };
 }
 
 /** Per million tokens. */
@@ -64,7 +68,7 @@ interface Price {
 
 /** @param prices `saving.export.prices`, checked when the configuration was. */
 export function usageStats(
-  { runs, totals }: RunFacts,
+  { runs, totals }: Pick<RunFacts, 'runs' | 'totals'>,
   prices: Readonly<Record<string, unknown>>,
 ): UsageStats {
   const groups = Map.groupBy(totals, ({ role, model }) => JSON.stringify([role, model]));

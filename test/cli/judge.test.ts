@@ -153,6 +153,10 @@ describe('judge', () => {
     expect(formats.code, formats.stderr).toBe(0);
     expect(formats.stderr).toContain('show the verdicts of the store');
     expect(formats.stderr).toContain('2 conversations are in');
+    // Not what is configured: whose verdicts are shown.
+    expect(await readFile(join(outputs, 'exports', 'README.md'), 'utf8')).toMatch(
+      /^- Judge: by conversation, rehearsal, prompt version [0-9a-f]+$/m,
+    );
   });
 
   test('A10 nobody else writes meanwhile; Ctrl-C keeps what was given, shows it, and the same command goes on', async () => {

@@ -2,6 +2,7 @@
 import { isAbsolute, posix } from 'node:path';
 import { configRows } from '../../config/show.ts';
 import { AGENT_ROLES } from '../../config/schema.ts';
+import type { JudgePass } from '../../dialogue/judge-pass.ts';
 import type { CardFacts, MadeFacts } from '../../export/dataset/card.ts';
 import type { DatasetStats } from '../../export/dataset/dataset-stats.ts';
 import type { ExportPlan } from '../../export/dataset/export-plan.ts';
@@ -63,7 +64,7 @@ export function cardFacts({
     stats,
     statsFile,
     plots,
-    made: madeFacts(project, runs),
+    made: madeFacts(project, plan, runs),
     notes: notesOf(plan, settings),
   };
 }
@@ -84,21 +85,26 @@ function filesBySplit(files: readonly WrittenFile[]): CardFacts['configs'][numbe
   }));
 }
 
-function madeFacts({ config, loaded }: Project, facts: RunFacts | null): MadeFacts {
-  const judge = config.judge.enabled
-    ? `${config.judge.mode}, by ${config.judge.granularity}`
-    : 'none configured';
+function madeFacts({ config, loaded }: Project, plan: ExportPlan, facts: RunFacts | null): MadeFacts {
   return {
     backend: config.llm.backend,
     version: BUILD,
     seed: String(config.run.seed),
     models: modelsOf(config, facts),
-    judge,
+    judge: plan.hasJudge ? judgeOf(config, facts?.shownPass ?? null) : 'no verdicts in these files',
     runs: facts === null ? null : runsOf(facts),
     settings: configRows(loaded)
       .filter(({ key, origin }) => origin !== 'default' && SHOWN.test(key) && !HIDDEN.test(key))
       .map(({ key, value }) => `${key}: ${JSON.stringify(withoutPaths(value))}`),
   };
+}
+
+/** Whose verdicts these are: of a later pass, which need not be what is configured, or else of the runs. */
+function judgeOf({ judge }: Project['config'], shown: JudgePass | null): string {
+  if (shown !== null) {
+    return `by ${shown.granularity}, ${publicModelName(shown.model)}, prompt version ${shown.promptVersion}`;
+  }
+  return judge.enabled ? `${judge.mode}, by ${judge.granularity}` : 'none configured';
 }
 
 /** What was called, by the store; else what is configured. */
