@@ -39,6 +39,8 @@ export function endpointPlan({ config, roles, rehearsalUrl, keys }: EndpointPlan
   const entries = (place: string, listed: readonly EndpointConfig[]): EndpointEntry[] =>
     listed.map((endpoint, index) => ({
       ...endpoint,
+      base_url:
+        config.llm.backend === 'vllm_attach' ? withVersion(endpoint.base_url.trim()) : endpoint.base_url,
       max_in_flight: maxInFlightOf(config, endpoint),
       api_key: keys.inline(`${place}.${index}`, endpoint),
     }));
@@ -69,6 +71,10 @@ export function endpointPlan({ config, roles, rehearsalUrl, keys }: EndpointPlan
   if (rehearsalUrl === null) return plan;
   return { ...plan, endpoints: plan.endpoints.map((endpoint) => ({ ...endpoint, name: 'rehearsal' })) };
 }
+
+/** vLLM answers below /v1 alone, and 0.1.0 looked for it there too, whether or not the address said so. */
+const withVersion = (address: string): string =>
+  /^https?:\/\/[^/?#]+\/*$/i.test(address) ? `${address.replace(/\/+$/, '')}/v1` : address;
 
 /** For a process that has the configuration as it was written: one server with one key is one endpoint. */
 export const ownKeys = (

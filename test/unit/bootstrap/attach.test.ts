@@ -196,14 +196,18 @@ describe('the check before the run', () => {
     expect(arrived).toBe(3);
   });
 
-  test('an old configuration with llm.mode works', async () => {
-    const server = await vllm(['m']);
-    const run = await opened(
-      `llm:\n  mode: vllm_attach\n  agents: {user: {model: m}, assistant: {model: m}, judge: {model: m}}\n  routing:\n    endpoints:\n      - "${server.url}"\n`,
-    );
-    await run.check();
-    expect(server.requests.map(({ path }) => path)).toEqual(['/v1/models']);
-  });
+  test.each(['/v1', '/v1/', '', '/'])(
+    'an old configuration with llm.mode works, with addresses that end in "%s"',
+    async (end) => {
+      const server = await vllm(['m']);
+      const run = await opened(
+        `llm:\n  mode: vllm_attach\n  agents: {user: {model: m}, assistant: {model: m}, judge: {model: m}}\n  routing:\n    endpoints:\n      - "${new URL(server.url).origin}${end}"\n`,
+      );
+      await run.check();
+      for (const { name } of run.port.endpoints) await run.port.attempt(name, request(), never);
+      expect(server.requests.map(({ path }) => path)).toEqual(['/v1/models', '/v1/chat/completions']);
+    },
+  );
 });
 
 test('doctor tells a server that can be spared from one that is needed', async () => {
