@@ -6,7 +6,7 @@
  * Values that are no text become text as Python's `str()` writes them. Half surrogate pairs, which neither
  * UTF-8 nor Parquet can hold, become U+FFFD; they are counted.
  */
-import { Float, pythonJson, pythonText } from '../../dialogue/python-json.ts';
+import { Float, parsePythonNumbers, pythonJson, pythonText } from '../../dialogue/python-json.ts';
 import { publicModelName } from './model-name.ts';
 import { COLUMN_FIELDS, type Column, EXTRA, type ExportRow, type Field, type ObjectField } from './schema.ts';
 
@@ -211,7 +211,8 @@ function asList(value: unknown): readonly unknown[] {
 
 function parsedFields(text: string): Fields | null {
   try {
-    const value: unknown = JSON.parse(text);
+    // Numbers stay as they are written: `1.0`, and those that are too long for us.
+    const value: unknown = parsePythonNumbers(text);
     return isFields(value) ? value : null;
   } catch {
     return null; // A text that somebody else called `extra`: kept as it is.

@@ -210,6 +210,11 @@ test('I8: whatever a row holds, it has the types of the schema, and sanitising a
   );
 });
 
+test('I8: what is kept keeps its numbers as they are written, however often it is exported', () => {
+  const extra = '{"messages[0].n": 12345678901234567890123, "messages[0].weight": 1.0}';
+  expect(sanitise({ metadata: { extra } }).metadata.extra).toBe(extra);
+});
+
 function expectType(field: Field, value: unknown, place: string): void {
   if (field === 'text') expect(typeof value === 'string' && value.isWellFormed(), place).toBe(true);
   else if (field === 'whole') expect(value === null || Number.isSafeInteger(value), place).toBe(true);
