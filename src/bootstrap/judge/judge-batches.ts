@@ -83,7 +83,7 @@ export async function endOpenBatches(judging: BatchJudging): Promise<PassEnd> {
     project.logger.log('warn', 'judge', text);
     return { type: 'completed' };
   }
-  observer.status(`ending ${open.length} batches of an earlier command with --batch`);
+  observer.status('ending the batches of an earlier command with --batch');
   return await withBatches(judging, endpoint, endBatches);
 }
 

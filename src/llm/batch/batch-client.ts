@@ -146,7 +146,7 @@ function sender({ endpoint, provider, agent }: BatchClientOptions): typeof fetch
     const { bytes, contentType } = await encoded(init.body ?? null);
     const { statusCode, headers, body } = await request(addressOf(url), {
       method: (init.method ?? 'GET') as 'GET' | 'POST' | 'DELETE',
-      headers: { ...requestHeaders(endpoint, provider), 'content-type': contentType },
+      headers: { ...requestHeaders(endpoint, provider), accept: '*/*', 'content-type': contentType },
       body: bytes,
       signal: init.signal ?? null,
       dispatcher: agent,

@@ -16,7 +16,7 @@ import type {
   BatchState,
 } from '../../ports/batch.ts';
 import type { CapabilityMemory } from '../../ports/model.ts';
-import { failureInBody, failureOfStatus } from '../attempt-failure.ts';
+import { failureInBody, failureOfStatus, httpFailureOf } from '../attempt-failure.ts';
 import { readCompletion } from '../completion.ts';
 import { HttpFailure } from '../http-client.ts';
 import { providerNamed } from '../providers.ts';
@@ -50,6 +50,8 @@ const DELETE_TIMEOUT_MS = 10_000;
 const LIST_PAGE = 100;
 /** Batches of an account that are looked through for one of ours, newest first. */
 const LIST_PAGES_MAX = 20;
+/** How providers answer whoever cancels a batch that has ended. */
+const HAS_ENDED: ReadonlySet<number> = new Set([400, 409]);
 const TARGET = '/v1/chat/completions';
 
 /** @throws DlgforgeError `credentials` when the endpoint lacks its key. */
@@ -115,7 +117,7 @@ class OpenAiBatches implements BatchPort {
       timeoutMs: CALL_TIMEOUT_MS,
       signal,
       send: (client, within) =>
-        readBatch(
+        this.#state(
           client.batches
             .create(
               {
@@ -152,7 +154,7 @@ class OpenAiBatches implements BatchPort {
         timeoutMs: CALL_TIMEOUT_MS,
         signal,
         send: (client, within) =>
-          readBatch(client.batches.retrieve(batchId, { signal: within }).asResponse()),
+          this.#state(client.batches.retrieve(batchId, { signal: within }).asResponse()),
       });
     } catch (error) {
       if (error instanceof NotThere) return null;
@@ -166,12 +168,17 @@ class OpenAiBatches implements BatchPort {
         what: `the cancelling of batch ${batchId}`,
         timeoutMs: CALL_TIMEOUT_MS,
         signal,
-        send: (client, within) => client.batches.cancel(batchId, { signal: within }).asResponse(),
+        async send(client, within) {
+          try {
+            await client.batches.cancel(batchId, { signal: within }).asResponse();
+          } catch (error) {
+            // One that has ended cannot be cancelled, and need not be.
+            if (!HAS_ENDED.has(httpFailureOf(error)?.status ?? 0)) throw error;
+          }
+        },
       });
     } catch (error) {
-      if (error instanceof NotThere) return;
-      // One that has ended meanwhile cannot be cancelled, and need not be.
-      if ((await this.retrieve(batchId, signal))?.status === 'open') throw error;
+      if (!(error instanceof NotThere)) throw error;
     }
   }
 
@@ -220,6 +227,11 @@ class OpenAiBatches implements BatchPort {
 
   async close(): Promise<void> {
     await this.#agent.destroy();
+  }
+
+  async #state(reply: Promise<Response>): Promise<BatchState> {
+    const state = batchState(batchReply.parse(await (await reply).json()));
+    return { ...state, errors: this.#client.shown(state.errors) };
   }
 
   /** Nothing where the provider does not list its batches. */
@@ -331,10 +343,6 @@ class OpenAiBatches implements BatchPort {
       },
     };
   }
-}
-
-async function readBatch(reply: Promise<Response>): Promise<BatchState> {
-  return batchState(batchReply.parse(await (await reply).json()));
 }
 
 const metadataOf = ({ part }: BatchOrder): Record<string, string> => ({ dlgforge_part: part });

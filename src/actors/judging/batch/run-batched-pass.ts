@@ -13,7 +13,7 @@ import { DlgforgeError, isDlgforgeError } from '../../../kernel/errors.ts';
 import { freshHexId } from '../../../kernel/ids.ts';
 import type { BatchPort, BatchState } from '../../../ports/batch.ts';
 import type { Journal } from '../../../ports/store.ts';
-import { type JudgeUnit, unitPersistenceId, type VerdictAnswer } from '../judge-unit.ts';
+import { type AskedVerdict, type JudgeUnit, unitPersistenceId, type VerdictAnswer } from '../judge-unit.ts';
 import { type JudgePassOptions, type PassEnd, runJudgePass } from '../run-judge-pass.ts';
 import { type BatchRecord, customIdOf, openBatchRecord, type OpenPart } from './batch-record.ts';
 import { PartInMaking, type PartLimits } from './part-in-making.ts';
@@ -59,25 +59,21 @@ const POLL_GROWTH = 1.5;
 /** A batch that was created a moment ago may not be in the provider's list yet. */
 const FIND_AGAIN_MS = 1_000;
 
-export async function runBatchedPass(options: BatchedPassOptions): Promise<PassEnd> {
-  try {
-    const record = await openBatchRecord(options.journal, options.datasetId, options.pass);
-    return await new BatchedPass(options, record).run();
-  } catch (error) {
-    if (options.stop.aborted && isDlgforgeError(error, 'cancelled')) return { type: 'interrupted' };
-    return { type: 'failed', error };
-  } finally {
-    options.onStatus(null);
-  }
-}
+/** Resolves when nothing is missing, or it was stopped; batches that are open then go on at the provider. */
+export const runBatchedPass = (options: BatchedPassOptions): Promise<PassEnd> =>
+  ending(options, (pass) => pass.run());
 
 /** Asks the open batches of a pass for their end and takes in what they have finished. */
-export async function endBatches(options: Omit<BatchedPassOptions, 'look'>): Promise<PassEnd> {
-  const none = async function* (): AsyncGenerator<JudgeUnit> {};
+export const endBatches = (options: Omit<BatchedPassOptions, 'look'>): Promise<PassEnd> =>
+  ending({ ...options, look: async function* () {} }, (pass) => pass.end());
+
+async function ending(
+  options: BatchedPassOptions,
+  use: (pass: BatchedPass) => Promise<PassEnd>,
+): Promise<PassEnd> {
   try {
     const record = await openBatchRecord(options.journal, options.datasetId, options.pass);
-    const pass = new BatchedPass({ ...options, look: none }, record);
-    return (await pass.end()) ? { type: 'completed' } : { type: 'interrupted' };
+    return await use(new BatchedPass(options, record));
   } catch (error) {
     if (options.stop.aborted && isDlgforgeError(error, 'cancelled')) return { type: 'interrupted' };
     return { type: 'failed', error };
@@ -97,7 +93,7 @@ class BatchedPass {
   constructor(options: BatchedPassOptions, record: BatchRecord) {
     this.#options = options;
     this.#record = record;
-    options.counts.open = record.open.length;
+    this.#countOpen();
   }
 
   async run(): Promise<PassEnd> {
@@ -109,11 +105,11 @@ class BatchedPass {
     }
   }
 
-  async end(): Promise<boolean> {
+  async end(): Promise<PassEnd> {
     const { batches, signal } = this.#options;
     await this.#adopt();
     for (const { batchId } of this.#record.open) if (batchId !== null) await batches.cancel(batchId, signal);
-    return await this.#settleAll();
+    return { type: (await this.#settleAll()) ? 'completed' : 'interrupted' };
   }
 
   /** Files that a crash left without a word about their batch: it is found, or there is none. */
@@ -158,7 +154,7 @@ class BatchedPass {
         };
         const answers = {
           window: WINDOW,
-          ask: async (question: Parameters<typeof this.answer>[0]) => this.answer(question, making, left),
+          ask: async (question: AskedVerdict) => this.#answer(question, making, left),
         };
         const end = await runJudgePass({ ...this.#options, units: source(), answers });
         if (end.type !== 'completed') return end;
@@ -172,11 +168,8 @@ class BatchedPass {
     }
   }
 
-  answer(
-    question: Parameters<PartInMaking['add']>[1],
-    making: PartInMaking,
-    left: JudgeUnit[],
-  ): VerdictAnswer {
+  /** What came of it in earlier batches; a question that is still open goes into the file. */
+  #answer(question: AskedVerdict, making: PartInMaking, left: JudgeUnit[]): VerdictAnswer {
     const { datasetId, pass, limits } = this.#options;
     const unit = unitPersistenceId(datasetId, pass, question.unit);
     const customId = customIdOf({ unit, requestKey: question.asked.requestKey });
@@ -275,7 +268,7 @@ class BatchedPass {
     if (unusable !== null && answered === 0)
       throw new DlgforgeError(
         'endpoint',
-        `${batches.endpoint} answers no request of batch ${state.id}: ${unusable}`,
+        `${batches.endpoint} answers no request of batch ${state.id}: ${unusable}. Correct that and run the same command again.`,
       );
     if (ignored > 0)
       logger.log(
@@ -302,7 +295,11 @@ class BatchedPass {
 
   async #append(event: Parameters<BatchRecord['append']>[0]): Promise<void> {
     await this.#record.append(event);
-    this.#options.counts.open = this.#record.open.length;
+    this.#countOpen();
+  }
+
+  #countOpen(): void {
+    this.#options.counts.open = this.#record.open.filter(({ batchId }) => batchId !== null).length;
   }
 }
 

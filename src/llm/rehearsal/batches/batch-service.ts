@@ -55,9 +55,9 @@ export class BatchService {
       case 'GET /batches':
         return this.#list(exchange);
       case 'GET /batches/id':
-        return this.#withJob(exchange, id, () => undefined);
+        return this.#withJob(exchange, id);
       case 'POST /batches/id/cancel':
-        return this.#withJob(exchange, id, (job) => job.cancel());
+        return this.#cancel(exchange, id);
       default:
         return exchange.fail(unknownRoute(method, path));
     }
@@ -137,11 +137,18 @@ export class BatchService {
     else use(file);
   }
 
-  #withJob(exchange: Exchange, id: string, use: (job: BatchJob) => void): void {
+  #cancel(exchange: Exchange, id: string): void {
     const job = this.#jobs.get(id);
-    if (job === undefined) return exchange.fail(notFound('Batch', id));
-    use(job);
-    exchange.json(JSON.stringify(job.toJson()));
+    if (job?.isOpen === false)
+      return exchange.fail({ ...notFound('open Batch', id), status: 409, message: `Batch ${id} has ended.` });
+    job?.cancel();
+    this.#withJob(exchange, id);
+  }
+
+  #withJob(exchange: Exchange, id: string): void {
+    const job = this.#jobs.get(id);
+    if (job === undefined) exchange.fail(notFound('Batch', id));
+    else exchange.json(JSON.stringify(job.toJson()));
   }
 
   /** The oldest that have ended, until no more than `size` are left. */

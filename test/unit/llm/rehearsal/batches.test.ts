@@ -126,6 +126,7 @@ describe('batches of the rehearsal', () => {
         await client.batches.cancel(id);
         const batch = await ended(client, id);
         expect(batch.status).toBe('cancelled');
+        await expect(client.batches.cancel(id)).rejects.toMatchObject({ status: 409 });
         const done = (await linesOf(client, batch.output_file_id)).length;
         expect(done).toBe(rehearsal.stats().answered);
         expect(done).toBeLessThan(40);
