@@ -101,7 +101,7 @@ test(`A10 ${MOMENTS.length} times kill -9 while a batch is made, created, waited
   }
 });
 
-test('an endpoint without a batch API is said to have none; Ctrl-C leaves the batch and says how to go on', async () => {
+test('an endpoint without a batch API is said to have none; Ctrl-C leaves the batch, and the same command or one without --batch goes on', async () => {
   const rehearsal = await startRehearsal({ seed: 5, log_limit: 1_000_000 });
   await using proxy = await startBatchProxy(rehearsal.url);
   await using project = await made(rehearsal, proxy);
@@ -120,13 +120,22 @@ test('an endpoint without a batch API is said to have none; Ctrl-C leaves the ba
     const stopped = await running.finished;
     expect(stopped.code, stopped.stderr).toBe(130);
     expect(stopped.stderr).toContain('A batch goes on at ');
-    expect(stopped.stdout + stopped.stderr).toContain('npx dlgforge judge config.yaml --batch');
+    expect(stopped.stderr).toContain('The same command fetches what is answered');
     rehearsal.setOptions({ batch: { duration_ms: 0 } });
     // Answers in another language than is asked for now are not lost.
     expect((await judged(project, '--batch', '--language', 'english', '--limit', '1')).batches?.created).toBe(
       1,
     );
     expect((await judged(project, '--batch', '--language', 'french')).batches?.created).toBe(0);
+
+    // Without --batch the open batch is cancelled: what it goes on to answer would be paid for twice.
+    rehearsal.setOptions({ batch: { duration_ms: 10_000 } });
+    const another = project.start(['judge', 'config.yaml', '--batch']);
+    await another.shown('batch 1 of 1: ');
+    another.child.kill('SIGKILL');
+    await another.finished;
+    expect((await judged(project)).batches).toBeNull();
+    expect((await judged(project)).asked).toBe(0);
     expect(paidTwice(rehearsal)).toEqual([]);
   } finally {
     await rehearsal.close();
