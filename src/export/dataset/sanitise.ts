@@ -123,7 +123,7 @@ class Sanitiser {
       const source = sourceOf(field, name, given);
       if (source !== name) borrowed.push(source);
       this.#path.push(name);
-      made[name] = this.value(inner, given[source]);
+      made[name] = this.value(inner, field.json === name ? this.#jsonText(given[name]) : given[source]);
       this.#path.pop();
     }
     for (const name of Object.keys(given)) {
@@ -153,6 +153,12 @@ class Sanitiser {
     if (isNothing(value)) return '';
     if (typeof value !== 'boolean') this.numbersAsText = true;
     return this.#wellFormed(pythonText(value));
+  }
+
+  #jsonText(value: unknown): unknown {
+    if (typeof value !== 'object' || value === null) return value;
+    this.numbersAsText = true;
+    return pythonJson(value);
   }
 
   #wellFormed(text: string): string {

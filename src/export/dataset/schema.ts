@@ -28,6 +28,8 @@ export interface ObjectField {
   readonly loose?: string;
   /** Other names of a text field; the first that is not blank gives it. */
   readonly otherNames?: Readonly<Record<string, readonly string[]>>;
+  /** A text field that is JSON: an object that stands there in its place is written as such. */
+  readonly json?: string;
   /** What has no field in any part of this object is kept in its own `extra`, else in that of `metadata`. */
   readonly keepsExtra?: true;
 }
@@ -90,7 +92,11 @@ export const COLUMN_FIELDS = {
         role: 'text',
         content: 'text',
         tool_calls: listOf(
-          object({ id: 'text', type: 'text', function: object({ name: 'text', arguments: 'text' }) }),
+          object({
+            id: 'text',
+            type: 'text',
+            function: object({ name: 'text', arguments: 'text' }, { json: 'arguments' }),
+          }),
         ),
         tool_call_id: 'text',
         name: 'text',

@@ -215,6 +215,18 @@ test('I8: what is kept keeps its numbers as they are written, however often it i
   expect(sanitise({ metadata: { extra } }).metadata.extra).toBe(extra);
 });
 
+test('I8: arguments of a call that stand there as an object are JSON all the same', () => {
+  const call = {
+    id: 'c1',
+    type: 'function',
+    function: { name: 'search', arguments: { query: 'tide', k: 2 } },
+  };
+  const [message] = sanitise({
+    messages_with_tools: [{ role: 'assistant', tool_calls: [call] }],
+  }).messages_with_tools;
+  expect(message?.tool_calls[0]?.function.arguments).toBe('{"query": "tide", "k": 2}');
+});
+
 function expectType(field: Field, value: unknown, place: string): void {
   if (field === 'text') expect(typeof value === 'string' && value.isWellFormed(), place).toBe(true);
   else if (field === 'whole') expect(value === null || Number.isSafeInteger(value), place).toBe(true);
