@@ -49,8 +49,7 @@ function endWithLauncher() {
   delete process.env.DLGFORGE_LAUNCHER;
   if (launcher === undefined) return;
   const end = () => process.kill(process.pid, 'SIGKILL');
-  if (launcher !== String(process.ppid)) end();
-  // Nothing is ever written to it: it ends when the launcher does, and keeps nobody waiting.
+  // Nothing is ever written to it: it ends when the launcher does, also when that was earlier; it keeps nobody waiting.
   new Socket({ fd: LAUNCHER_PIPE }).on('end', end).on('error', end).resume().unref();
 }
 
@@ -71,7 +70,7 @@ if (isNewEnough(process.versions.node)) {
   const { words, variables } = withoutToken(process.argv.slice(2));
   const child = spawn(node, [fileURLToPath(import.meta.url), ...words], {
     stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
-    env: { ...process.env, ...variables, DLGFORGE_LAUNCHER: String(process.pid) },
+    env: { ...process.env, ...variables, DLGFORGE_LAUNCHER: '1' },
   });
   // The terminal sends its signals to both; a signal for this process alone is passed on.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
