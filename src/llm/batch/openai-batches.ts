@@ -16,17 +16,15 @@ import type {
   BatchState,
 } from '../../ports/batch.ts';
 import type { CapabilityMemory } from '../../ports/model.ts';
-import { failureInBody, failureOfStatus, httpFailureOf } from '../attempt-failure.ts';
-import { readCompletion } from '../completion.ts';
-import { HttpFailure } from '../http-client.ts';
+import { httpFailureOf } from '../attempt-failure.ts';
 import { providerNamed } from '../providers.ts';
 import { requestBody } from '../request-body.ts';
-import { readServerError } from '../server-error.ts';
 import { type EndpointConfig, lackingKey, type RoleSettings } from '../settings.ts';
 import { BatchClient, cancelled, NotThere, type Operation } from './batch-client.ts';
 import { LearnedForm } from './batch-form.ts';
 import { type BatchReply, batchListReply, batchReply, batchState, fileReply } from './batch-replies.ts';
-import { type ResultLine, resultLines } from './result-lines.ts';
+import { resultLines } from './result-lines.ts';
+import { readResult, type ResultReading } from './read-result.ts';
 
 export interface BatchPortOptions {
   readonly endpoint: EndpointConfig;
@@ -65,11 +63,11 @@ export function createBatchPort(options: BatchPortOptions): BatchPort {
 class OpenAiBatches implements BatchPort {
   readonly endpoint: string;
   readonly #settings: RoleSettings;
-  readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #agent = new Agent({ headersTimeout: SILENCE_MAX_MS, bodyTimeout: SILENCE_MAX_MS });
   readonly #client: BatchClient;
   readonly #form: LearnedForm;
+  readonly #reading: ResultReading;
 
   constructor({
     endpoint,
@@ -82,10 +80,15 @@ class OpenAiBatches implements BatchPort {
     const provider = providerNamed(endpoint.provider);
     this.endpoint = endpoint.name;
     this.#settings = settings;
-    this.#clock = clock;
     this.#logger = logger;
     this.#client = new BatchClient({ endpoint, provider, agent: this.#agent, clock, logger, patienceMs });
     this.#form = new LearnedForm({ endpoint, provider, settings, capabilities, logger });
+    this.#reading = {
+      endpoint: endpoint.name,
+      learned: this.#form,
+      shown: (text) => this.#client.shown(text),
+      nowMs: () => clock.now(),
+    };
   }
 
   form(): Promise<BatchForm> {
@@ -191,7 +194,7 @@ class OpenAiBatches implements BatchPort {
           line += 1;
           if (line <= read) continue;
           read = line;
-          yield this.#read(result, form);
+          yield readResult(result, form, this.#reading);
         }
         return;
       } catch (error) {
@@ -289,59 +292,6 @@ class OpenAiBatches implements BatchPort {
       `${this.endpoint}: the answers in file ${fileId} broke off ${DOWNLOADS_MAX} times: ${messageOf(cause)}. Run the same command again: it goes on where it was.`,
       { retryable: true, cause },
     );
-  }
-
-  #read(line: ResultLine | null, form: BatchForm): BatchResult {
-    if (line === null) return { type: 'unreadable' };
-    const { custom_id: customId, response, error } = line;
-    if (response == null) {
-      const reason = [error?.code, error?.message].filter((part) => part != null && part !== '').join(': ');
-      return { type: 'failed', customId, reason: this.#client.shown(reason || 'there is no answer') };
-    }
-    const { status_code: status, body } = response;
-    return { customId, ...this.#outcome(status, body, form) };
-  }
-
-  #outcome(
-    status: number,
-    body: unknown,
-    form: BatchForm,
-  ):
-    | Pick<Extract<BatchResult, { type: 'answered' }>, 'type' | 'answer'>
-    | { readonly type: 'refused' | 'failed' | 'unusable'; readonly reason: string } {
-    const text = JSON.stringify(body) ?? '';
-    const isAnswer = status >= 200 && status <= 299;
-    const failure = isAnswer
-      ? failureInBody(text, body)
-      : failureOfStatus(
-          new HttpFailure(status, new Headers(), text),
-          readServerError(text),
-          this.#clock.now(),
-        );
-    if (failure !== null) {
-      const reason = this.#client.shown(failure.reason);
-      if (this.#form.learns(readServerError(text), status, form) || failure.type === 'retry_later')
-        return { type: 'failed', reason };
-      return { type: failure.type, reason };
-    }
-    const completion = readCompletion(body);
-    if (completion.type === 'declined') return { type: 'refused', reason: completion.reason };
-    if (completion.type === 'unreadable') return { type: 'failed', reason: completion.reason };
-    const { content, toolCalls, finishReason, usage, rehearsal } = completion;
-    const { endpoint } = this;
-    return {
-      type: 'answered',
-      answer: {
-        content,
-        toolCalls,
-        finishReason,
-        usage,
-        endpoint,
-        model: form.model,
-        rehearsal,
-        raw: body,
-      },
-    };
   }
 }
 
