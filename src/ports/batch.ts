@@ -27,6 +27,8 @@ export interface BatchState {
   readonly resultFiles: readonly string[];
   /** What the provider says of a failure; empty when it says nothing. */
   readonly errors: string;
+  /** By the provider's clock; null when it does not say. */
+  readonly createdAtMs: number | null;
   /** From its creation to its end; 0 while that is not known. */
   readonly tookMs: number;
 }

@@ -305,6 +305,28 @@ test('a stopped command leaves its batch, says how far it is, and the next one g
   expect(timesPaid()).toEqual(onceEach(turns));
 });
 
+test('a batch that the provider does not end in its time is cancelled, and what it has is kept', async () => {
+  rehearsal.setOptions({ batch: { duration_ms: 600_000 } });
+  let isCancelled = false;
+  const { end, counts } = await judge({
+    batches: (port) =>
+      changed(port, {
+        async retrieve(...args) {
+          const state = await port.retrieve(...args);
+          return state === null || isCancelled ? state : { ...state, createdAtMs: 0 };
+        },
+        async cancel(...args) {
+          await port.cancel(...args);
+          isCancelled = true;
+          rehearsal.setOptions({ batch: { duration_ms: 0 } });
+        },
+      }),
+  });
+  expect(end).toEqual(COMPLETED);
+  expect(counts.created).toBe(2);
+  expect(timesPaid()).toEqual(onceEach(turns));
+});
+
 test('single calls cancel a batch that is open and keep what it has finished', async () => {
   rehearsal.setOptions({ batch: { duration_ms: 4_000 } });
   const stop = new AbortController();

@@ -63,6 +63,7 @@ export function batchState(reply: BatchReply): BatchState {
       (id) => id != null && id !== '',
     ) as string[],
     errors: errorsText(reply),
+    createdAtMs: createdAt == null ? null : createdAt * 1000,
     tookMs: createdAt == null || endedAt === null ? 0 : Math.max(0, Math.round((endedAt - createdAt) * 1000)),
   };
 }

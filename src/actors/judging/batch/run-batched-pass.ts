@@ -56,6 +56,8 @@ const WINDOW = 16;
 const PARTS_MAX = 16;
 const POLL_FIRST_MS = 500;
 const POLL_GROWTH = 1.5;
+/** Providers end a batch within a day; one that they forget to end is not waited for. */
+const OVERDUE_MS = 30 * 3_600_000;
 /** A batch that was created a moment ago may not be in the provider's list yet. */
 const FIND_AGAIN_MS = 1_000;
 
@@ -233,7 +235,7 @@ class BatchedPass {
   }
 
   async #look(part: OpenPart, name: string): Promise<void> {
-    const { batches, signal, onStatus, logger } = this.#options;
+    const { batches, signal, onStatus, logger, clock } = this.#options;
     const { batchId } = part;
     const state = batchId === null ? null : await batches.retrieve(batchId, signal);
     if (state === null) {
@@ -246,6 +248,10 @@ class BatchedPass {
     }
     if (state.status === 'open') {
       onStatus(`${name}: ${state.done} of ${Math.max(state.total, part.requests)} done`);
+      if (state.createdAtMs !== null && clock.now() - state.createdAtMs > OVERDUE_MS) {
+        logger.log('warn', 'judge', `[batch] ${state.id} should have ended long ago; it is cancelled`);
+        await batches.cancel(state.id, signal);
+      }
       return;
     }
     onStatus(`fetching the answers of batch ${state.id}`);
