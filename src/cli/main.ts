@@ -1,6 +1,7 @@
 /** The command line: argv → command → exit code. Commands are loaded when they are called, so that help is quick. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
+import { wholeOptions } from './abbreviations.ts';
 import { addClusterCommands, located } from './cluster-program.ts';
 import { collect, command, json, logFormat, port, positive, verbose } from './command.ts';
 import { addConversationCommands } from './conversations-program.ts';
@@ -120,7 +121,8 @@ export function createProgram(): Command {
 
 watchStreams();
 try {
-  await createProgram().parseAsync();
+  const program = createProgram();
+  await program.parseAsync(wholeOptions(program, process.argv.slice(2)), { from: 'user' });
 } catch (error) {
   if (!(error instanceof CommanderError)) throw error;
   // Help and --version end with 0; everything else that commander throws is about the arguments.

@@ -184,9 +184,13 @@ const inUrl = (host: string): string => (host.includes(':') ? `[${host}]` : host
 
 async function listeningPort(started: Started, folder: string): Promise<number> {
   const portsFile = join(folder, `nats-server_${started.pid}.ports`);
-  const text = await attempts(started, 5, () => readFile(portsFile, 'utf8'));
+  // The file is there a moment before it is written.
+  const ports = await attempts(
+    started,
+    5,
+    async () => JSON.parse(await readFile(portsFile, 'utf8')) as { readonly nats?: readonly string[] },
+  );
   await rm(portsFile, { force: true });
-  const ports: { readonly nats?: readonly string[] } = JSON.parse(text);
   const port = Number(URL.parse((ports.nats ?? [])[0] ?? '')?.port);
   if (Number.isInteger(port) && port > 0) return port;
   throw new Error(`${portsFile} names no port`);
