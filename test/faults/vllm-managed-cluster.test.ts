@@ -146,6 +146,10 @@ test('when no server is left the run pauses with the reason, and goes on when it
 
 test('kept servers outlive their run and are taken up by the next, on the GPUs that they hold', async () => {
   const before = starts().length;
+  // Until then they have the GPUs.
+  await until('the end of the servers before', () => !starts().some(({ pid }) => isRunning(pid)));
+  // So slow that both serve before two conversations are done: one that does not serve yet is not kept.
+  behave({ ...SLOW, rehearsal: { latency: { mean_ms: 500 } } });
   const args = [
     'run',
     'config.yaml',
