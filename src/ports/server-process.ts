@@ -123,5 +123,13 @@ export interface ServerVitals {
   } | null;
 }
 
-/** Never throws; each part has at most `timeoutMs`. `baseUrl` ends with `/v1`. */
-export type ServerProbe = (baseUrl: string, key: string | null, timeoutMs: number) => Promise<ServerVitals>;
+/** `baseUrl` ends with `/v1`; `key` is what the server demands, or null. */
+export interface ServerProbe {
+  /** Never throws; each part has at most `timeoutMs`. */
+  vitals(baseUrl: string, key: string | null, timeoutMs: number): Promise<ServerVitals>;
+  /**
+   * Asks `model` for one token. False when the server has said nothing at all until `patience` aborts; a refusal is
+   * an answer, and a connection that ends is no silence. Never throws.
+   */
+  answers(baseUrl: string, key: string | null, model: string, patience: AbortSignal): Promise<boolean>;
+}

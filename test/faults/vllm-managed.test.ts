@@ -195,6 +195,24 @@ test.concurrent('a hung engine behind a healthy API is killed and started again,
   console.info('hung engine:', /it has made no token.*?waiting/.exec(made.runLog())?.[0]);
 });
 
+test.concurrent.for(['none', 'still'] as const)(
+  'a hung engine is found by our own request where the metrics are %s',
+  async (metrics, { onTestFinished }) => {
+    const made = await scene(onTestFinished, {
+      behaviour: [{ ...SLOW, metrics, hang_after_ms: 3_000 }, {}],
+      run: { total_samples: 16 },
+      vllm: { no_progress_timeout_s: 2 },
+    });
+    const { code, stderr } = await made.run();
+    expect(code, stderr).toBe(0);
+    expect(await made.rows(), stderr).toBe(16);
+    await expectNothingLeft(made);
+    expect(made.starts()).toHaveLength(2);
+    expect(made.runLog()).toContain('a request for one token had no answer in 2');
+    expect(stderr).not.toContain('dropped:');
+  },
+);
+
 test.concurrent('two replicas of which one flaps: it is given up, the run goes on with the other, and the counts are exact', async ({
   onTestFinished,
 }) => {

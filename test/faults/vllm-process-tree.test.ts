@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { silentLogger } from '../../src/kernel/logger.ts';
 import { vllmProcesses } from '../../src/llm/vllm/server-processes.ts';
-import { probeServer } from '../../src/llm/vllm/server-probe.ts';
+import { serverProbe } from '../../src/llm/vllm/server-probe.ts';
 import { ServerRecords } from '../../src/llm/vllm/server-records.ts';
 import type { ServerProcess } from '../../src/ports/server-process.ts';
 import { startProcess, waitFor } from '../support/processes.ts';
@@ -209,7 +209,7 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
     try {
       expect(server.port).toBeGreaterThan(port);
       await healthy(server);
-      const vitals = await probeServer(`http://127.0.0.1:${server.port}/v1`, null, 5_000);
+      const vitals = await serverProbe.vitals(`http://127.0.0.1:${server.port}/v1`, null, 5_000);
       expect(vitals).toMatchObject({
         isHealthy: true,
         models: ['served'],
@@ -338,8 +338,8 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
     try {
       await healthy(server);
       const baseUrl = `http://127.0.0.1:${server.port}/v1`;
-      expect((await probeServer(baseUrl, null, 5_000)).models).toBeNull();
-      expect((await probeServer(baseUrl, key, 5_000)).models).toEqual(['served']);
+      expect((await serverProbe.vitals(baseUrl, null, 5_000)).models).toBeNull();
+      expect((await serverProbe.vitals(baseUrl, key, 5_000)).models).toEqual(['served']);
       const start = readFileSync(join(lab.folder, 'keyed', 'starts.jsonl'), 'utf8');
       expect(JSON.parse(start)).toMatchObject({
         gpus: '1,3',

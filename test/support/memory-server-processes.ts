@@ -2,6 +2,7 @@
  * Model servers as processes of an imagined machine: the memory adapter of `ServerProcesses`, with the probe that
  * belongs to it. Each server does what its script says, on the clock that it is given.
  */
+import { once } from 'node:events';
 import type { Clock } from '../../src/kernel/clock.ts';
 import { DlgforgeError } from '../../src/kernel/errors.ts';
 import type {
@@ -49,7 +50,11 @@ export class MemoryServer implements ServerProcess {
   readonly clock: Clock;
   readonly ended: Promise<ServerExit>;
   /** What its metrics say. */
-  load: { running: number; waiting: number; tokens: number } = { running: 0, waiting: 0, tokens: 0 };
+  load: { running: number; waiting: number; tokens: number } | null = { running: 0, waiting: 0, tokens: 0 };
+  /** Its engine takes requests and gives nothing. */
+  isHung = false;
+  /** Requests for one token that it had. */
+  asked = 0;
   isSilent = false;
   isReleased = false;
   readonly #resolve: (exit: ServerExit) => void;
@@ -88,7 +93,7 @@ export class MemoryServer implements ServerProcess {
     return {
       isHealthy,
       models: isHealthy ? (this.script.serves ?? (named === undefined ? [] : [named])) : null,
-      load: isHealthy ? { ...this.load, cachedTokens: null } : null,
+      load: isHealthy && this.load !== null ? { ...this.load, cachedTokens: null } : null,
     };
   }
 
@@ -132,6 +137,11 @@ export function memoryMachine(clock: Clock, programs: readonly string[] | null =
   const same = ({ order }: MemoryServer, other: ServerOrder): boolean =>
     order.keep && hashOf(order) === hashOf(other);
 
+  const at = (baseUrl: string): MemoryServer | undefined => {
+    const port = Number(new URL(baseUrl).port);
+    return running().find((each) => each.port === port);
+  };
+
   const requireProgram = (program: string): void => {
     if (programs === null || programs.includes(program)) return;
     throw new DlgforgeError('endpoint', `There is no program ${program} here. Install it: pip install vllm`);
@@ -169,10 +179,16 @@ export function memoryMachine(clock: Clock, programs: readonly string[] | null =
           })),
       sweep: async () => 0,
     },
-    probe: async (baseUrl) => {
-      const port = Number(new URL(baseUrl).port);
-      const server = running().find((each) => each.port === port);
-      return server?.vitals() ?? { isHealthy: false, models: null, load: null };
+    probe: {
+      vitals: async (baseUrl) => at(baseUrl)?.vitals() ?? { isHealthy: false, models: null, load: null },
+      async answers(baseUrl, _key, _model, patience) {
+        const server = at(baseUrl);
+        if (server === undefined) return true;
+        server.asked += 1;
+        if (!server.isHung) return true;
+        const aborted = once(patience, 'abort').then(() => false);
+        return await Promise.race([aborted, server.ended.then(() => true)]);
+      },
     },
   };
 }

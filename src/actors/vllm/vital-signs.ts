@@ -2,7 +2,8 @@
  * What probes of a model server come to. Pure but for its memory of the probes so far.
  *
  * A server serves when it is healthy and lists the model that it was started for. One that is healthy and gets
- * nowhere while requests are in it hangs: its engine has died or is stuck behind an API that still answers.
+ * nowhere while requests are in it hangs: its engine has died or is stuck behind an API that still answers. Its
+ * metrics tell, unless it has none or the engine that fills them stands still; a request for one token tells then.
  */
 import type { ServerVitals } from '../../ports/server-process.ts';
 
@@ -14,7 +15,9 @@ export interface VitalLimits {
 }
 
 export type Condition =
-  | { readonly type: 'starting' | 'serving' }
+  | { readonly type: 'starting' }
+  /** `isQuiet`: nothing has shown for a while that it gets on with anything; it is to be asked for a token. */
+  | { readonly type: 'serving'; readonly isQuiet: boolean }
   /** Started anew it may do better. */
   | { readonly type: 'sick'; readonly reason: string }
   /** Started anew it would do the same. */
@@ -31,6 +34,8 @@ export class VitalSigns {
   #answeredAtMs = 0;
   /** When the tokens last changed, or nothing was in it. */
   #progress: { readonly atMs: number; readonly tokens: number } | null = null;
+  /** When its tokens last changed, or it has answered. */
+  #livedAtMs = 0;
 
   constructor(models: readonly string[], limits: VitalLimits, startedAtMs: number) {
     this.#models = models;
@@ -55,7 +60,8 @@ export class VitalSigns {
     if (isHealthy && models !== null) {
       this.#serves = true;
       this.#answeredAtMs = nowMs;
-      return { type: 'serving' };
+      this.#livedAtMs = nowMs;
+      return { type: 'serving', isQuiet: false };
     }
     const { healthTimeoutMs } = this.#limits;
     if (nowMs - this.#startedAtMs < healthTimeoutMs) return { type: 'starting' };
@@ -72,18 +78,30 @@ export class VitalSigns {
     if (silentMs >= Math.min(noProgressMs, SILENT_MAX_MS)) {
       return { type: 'sick', reason: `its /health has not answered for ${seconds(silentMs)}` };
     }
-    if (load === null) return { type: 'serving' };
-    const { running, waiting, tokens } = load;
-    const since = this.#progress;
-    if (since === null || running + waiting === 0 || tokens !== since.tokens) {
-      this.#progress = { atMs: nowMs, tokens };
-      return { type: 'serving' };
+    if (load !== null) {
+      const { running, waiting, tokens } = load;
+      const since = this.#progress;
+      if (since !== null && tokens !== since.tokens) this.#livedAtMs = nowMs;
+      if (since === null || running + waiting === 0 || tokens !== since.tokens) {
+        this.#progress = { atMs: nowMs, tokens };
+      } else if (nowMs - since.atMs >= noProgressMs) {
+        return {
+          type: 'sick',
+          reason: `its /health answers, but it has made no token for ${seconds(nowMs - since.atMs)} with ${running} requests running and ${waiting} waiting`,
+        };
+      }
     }
-    const stuckMs = nowMs - since.atMs;
-    if (stuckMs < noProgressMs) return { type: 'serving' };
+    return { type: 'serving', isQuiet: nowMs - this.#livedAtMs >= noProgressMs / 2 };
+  }
+
+  /** What it comes to that it has answered a request for a token, or has not; null: it is well. */
+  asked(hasAnswered: boolean, askedAtMs: number, nowMs: number): Condition | null {
+    if (hasAnswered) this.#livedAtMs = nowMs;
+    // Tokens since then: the request waits behind others.
+    if (hasAnswered || this.#livedAtMs > askedAtMs) return null;
     return {
       type: 'sick',
-      reason: `its /health answers, but it has made no token for ${seconds(stuckMs)} with ${running} requests running and ${waiting} waiting`,
+      reason: `its /health answers, but a request for one token had no answer in ${seconds(nowMs - askedAtMs)}`,
     };
   }
 }

@@ -15,7 +15,7 @@ import type {
   ServerVitals,
 } from '../../ports/server-process.ts';
 import type { ActorContext, ActorDefinition, Behaviour, RestartPolicy } from '../runtime/types.ts';
-import { type VitalLimits, VitalSigns } from './vital-signs.ts';
+import { type Condition, type VitalLimits, VitalSigns } from './vital-signs.ts';
 
 export interface ServerLimits extends VitalLimits {
   /** In a row; one more failure, and it is given up. */
@@ -52,7 +52,8 @@ type ServerMessage =
   | { readonly type: 'StartFailed'; readonly error: unknown }
   | { readonly type: 'Ended'; readonly exit: ServerExit }
   | { readonly type: 'Poll' }
-  | { readonly type: 'Probed'; readonly vitals: ServerVitals };
+  | { readonly type: 'Probed'; readonly vitals: ServerVitals }
+  | { readonly type: 'Asked'; readonly hasAnswered: boolean; readonly askedAtMs: number };
 
 const STARTING_POLL_MS = 500;
 const SERVING_POLL_MS = 2_000;
@@ -90,6 +91,7 @@ class VllmServer implements Behaviour<ServerMessage> {
   #signs: VitalSigns | null = null;
   #server: ServerProcess | null = null;
   #state: ServerState | null = null;
+  #isAsking = false;
   /** What is wrong with it: it is not kept then. */
   #isFailed = false;
 
@@ -123,6 +125,8 @@ class VllmServer implements Behaviour<ServerMessage> {
         return this.#poll();
       case 'Probed':
         return this.#probed(message.vitals);
+      case 'Asked':
+        return this.#asked(message.hasAnswered, message.askedAtMs);
     }
   }
 
@@ -163,9 +167,9 @@ class VllmServer implements Behaviour<ServerMessage> {
   #poll(): void {
     const server = this.#server;
     if (server === null) return;
-    const { probe, key, order } = this.#options;
+    const { probe, key } = this.#options;
     this.#context.pipe(
-      probe(`http://${probeHost(order.address.host)}:${server.port}/v1`, key(), PROBE_MS),
+      probe.vitals(this.#urlOf(server), key(), PROBE_MS),
       (vitals) => ({ type: 'Probed', vitals }),
       (error) => ({ type: 'StartFailed', error }),
     );
@@ -176,6 +180,10 @@ class VllmServer implements Behaviour<ServerMessage> {
     const server = this.#server;
     if (server === null || this.#signs === null) return;
     const condition = this.#signs.read(vitals, this.#context.clock.now());
+    this.#judge(server, condition);
+  }
+
+  #judge(server: ServerProcess, condition: Condition): void {
     switch (condition.type) {
       case 'starting':
         this.#tell({ type: 'starting', text: server.phase() });
@@ -183,6 +191,7 @@ class VllmServer implements Behaviour<ServerMessage> {
       case 'serving':
         this.#life.hasServed = true;
         this.#tell({ type: 'serving', port: server.port, pid: server.pid });
+        if (condition.isQuiet) this.#ask(server);
         return this.#pollAfter(Math.min(SERVING_POLL_MS, this.#options.limits.noProgressMs / 4));
       case 'sick':
         return this.#fail(condition.reason, server.lastLines());
@@ -191,6 +200,34 @@ class VllmServer implements Behaviour<ServerMessage> {
         if (this.#life.hasServed) return this.#fail(condition.reason, server.lastLines());
         return this.#giveUp(condition.reason, server.lastLines());
     }
+  }
+
+  #ask(server: ServerProcess): void {
+    const { probe, key, limits, models } = this.#options;
+    const [model] = models;
+    if (this.#isAsking || model === undefined) return;
+    this.#isAsking = true;
+    const { clock, signal } = this.#context;
+    const askedAtMs = clock.now();
+    const patience = new AbortController();
+    const cancel = clock.schedule(limits.noProgressMs, () => patience.abort());
+    this.#context.pipe(
+      probe
+        .answers(this.#urlOf(server), key(), model, AbortSignal.any([patience.signal, signal]))
+        .finally(cancel),
+      (hasAnswered) => ({ type: 'Asked', hasAnswered, askedAtMs }),
+      (error) => ({ type: 'StartFailed', error }),
+    );
+  }
+
+  #asked(hasAnswered: boolean, askedAtMs: number): void {
+    this.#isAsking = false;
+    const condition = this.#signs?.asked(hasAnswered, askedAtMs, this.#context.clock.now()) ?? null;
+    if (condition !== null && this.#server !== null) this.#judge(this.#server, condition);
+  }
+
+  #urlOf({ port }: ServerProcess): string {
+    return `http://${probeHost(this.#options.order.address.host)}:${port}/v1`;
   }
 
   #pollAfter(delayMs: number): void {

@@ -7,7 +7,7 @@ import type { Environment } from '../../config/environment.ts';
 import { allowedServerPrograms, serverEnvironment } from '../../config/server-environment.ts';
 import { DlgforgeError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/logger.ts';
-import { probeServer } from '../../llm/vllm/server-probe.ts';
+import { serverProbe } from '../../llm/vllm/server-probe.ts';
 import { vllmProcesses } from '../../llm/vllm/server-processes.ts';
 import type { ServerProcesses } from '../../ports/server-process.ts';
 import type { FoundGpu } from '../../actors/vllm/host-report.ts';
@@ -61,7 +61,7 @@ export const spawnHost = ({ system, environment, ...options }: HostOptions): Act
     VLLM_HOST_PATH,
     vllmHost({
       ...options,
-      probe: probeServer,
+      probe: serverProbe,
       allows: (program) => allowProgram(environment, program),
     }) as never,
   );

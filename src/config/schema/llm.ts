@@ -164,7 +164,7 @@ const vllm = section('vLLM servers that dlgforge starts itself (`llm.backend: vl
   no_progress_timeout_s: decimal(
     60,
     { above: 0 },
-    'Seconds without a token while requests wait, after which a server counts as hung and is started again.',
+    'Seconds without a token while requests wait, or without an answer to a request for one token, after which a server counts as hung and is started again.',
   ),
   max_restarts: integer(
     3,

@@ -1,4 +1,4 @@
-/** What a vLLM server says of itself (`ServerProbe`). */
+/** What a vLLM server says of itself, and whether it answers (`ServerProbe`). */
 import { request } from 'undici';
 import { z } from 'zod';
 import type { ServerProbe, ServerVitals } from '../../ports/server-process.ts';
@@ -11,20 +11,42 @@ const MODELS_MAX = 100;
 const modelsSchema = z.object({ data: z.array(z.object({ id: z.string() })) });
 
 /** The key goes to `/v1` only, which is what vLLM protects. */
-export const probeServer: ServerProbe = async (baseUrl, key, timeoutMs) => {
-  const root = baseUrl.replace(/\/v1\/?$/, '');
-  const headers: Record<string, string> = key === null ? {} : { authorization: `Bearer ${key}` };
-  const [health, models, metrics] = await Promise.all([
-    get(`${root}/health`, {}, timeoutMs),
-    get(`${root}/v1/models`, headers, timeoutMs),
-    get(`${root}/metrics`, {}, timeoutMs),
-  ]);
-  return {
-    isHealthy: health !== null,
-    models: models === null ? null : modelsOf(models),
-    load: metrics === null ? null : loadOf(metrics),
-  };
+export const serverProbe: ServerProbe = {
+  async vitals(baseUrl, key, timeoutMs) {
+    const root = baseUrl.replace(/\/v1\/?$/, '');
+    const [health, models, metrics] = await Promise.all([
+      get(`${root}/health`, {}, timeoutMs),
+      get(`${root}/v1/models`, withKey(key), timeoutMs),
+      get(`${root}/metrics`, {}, timeoutMs),
+    ]);
+    return {
+      isHealthy: health !== null,
+      models: models === null ? null : modelsOf(models),
+      load: metrics === null ? null : loadOf(metrics),
+    };
+  },
+
+  async answers(baseUrl, key, model, patience) {
+    try {
+      const { body } = await request(`${baseUrl}/chat/completions`, {
+        method: 'POST',
+        headers: { ...withKey(key), 'content-type': 'application/json', connection: 'close' },
+        body: JSON.stringify({ model, max_tokens: 1, messages: [{ role: 'user', content: 'Hi' }] }),
+        signal: patience,
+        // Theirs end sooner than a slow server's first token may take.
+        headersTimeout: 0,
+        bodyTimeout: 0,
+      });
+      body.on('error', () => undefined).destroy();
+      return true;
+    } catch {
+      return !patience.aborted;
+    }
+  },
 };
+
+const withKey = (key: string | null): Record<string, string> =>
+  key === null ? {} : { authorization: `Bearer ${key}` };
 
 /** The text of an answer with status 200; null for everything else, which is an answer too. */
 async function get(

@@ -30,6 +30,8 @@ const behaviourSchema = z.strictObject({
   /** Its engine hangs from then on: requests wait, `/health` stays 200. */
   hang_after_ms: milliseconds.optional(),
   hang_after_requests: count.optional(),
+  /** `none`: 404; `still`: when the engine hangs they stay as when it was idle, as those of vLLM, which its outputs fill. */
+  metrics: z.enum(['told', 'none', 'still']).default('told'),
   /** Serves this model instead of the one that it was asked for. */
   other_model: z.string().min(1).optional(),
   /** Lines that it prints at its start. */

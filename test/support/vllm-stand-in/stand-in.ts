@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Exchange } from '../../../src/llm/rehearsal/exchange.ts';
 import { parseRehearsalOptions } from '../../../src/llm/rehearsal/options.ts';
+import type { RehearsalStats } from '../../../src/llm/rehearsal/request-counts.ts';
 import { RehearsalService } from '../../../src/llm/rehearsal/service.ts';
 import type { StandInArguments } from './arguments.ts';
 import type { Behaviour } from './behaviour.ts';
@@ -21,6 +22,7 @@ export class StandIn {
   readonly #waiting = new Map<number, () => void>();
   #engineLives = true;
   #requests = 0;
+  #tokensAtHang: Pick<RehearsalStats, 'prompt_tokens' | 'cached_tokens' | 'completion_tokens'> | null = null;
 
   constructor(args: StandInArguments, behaviour: Behaviour) {
     this.#args = args;
@@ -88,10 +90,8 @@ export class StandIn {
         response.writeHead(this.#engineLives && !this.#behaviour.unhealthy ? 200 : 503).end();
         return;
       case '/metrics':
-        exchange.text(
-          metricsText(this.#service.stats(), this.#waiting.size, this.#args.servedModelName),
-          'text/plain; version=0.0.4; charset=utf-8',
-        );
+        if (this.#behaviour.metrics === 'none') response.writeHead(404).end();
+        else exchange.text(this.#metrics(), 'text/plain; version=0.0.4; charset=utf-8');
         return;
       case '/stand-in':
         await this.#control(exchange);
@@ -105,6 +105,14 @@ export class StandIn {
           return;
         await this.#service.serve(exchange);
     }
+  }
+
+  #metrics(): string {
+    const { servedModelName } = this.#args;
+    const stats = this.#service.stats();
+    if (this.#behaviour.metrics === 'still' && this.#tokensAtHang !== null)
+      return metricsText({ ...stats, ...this.#tokensAtHang, running: 0, waiting: 0 }, 0, servedModelName);
+    return metricsText(stats, this.#waiting.size, servedModelName);
   }
 
   /** False when there is no answer to be given. */
@@ -146,6 +154,8 @@ export class StandIn {
   }
 
   #hang(): void {
+    const { prompt_tokens, cached_tokens, completion_tokens } = this.#service.stats();
+    this.#tokensAtHang ??= { prompt_tokens, cached_tokens, completion_tokens };
     if (this.#engineLives) this.#engine.send({ hang: true });
   }
 

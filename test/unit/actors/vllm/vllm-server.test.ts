@@ -150,6 +150,56 @@ test('tokens, or nothing to do, are progress', async () => {
   expect(machine.starts).toHaveLength(1);
 });
 
+test.each([
+  ['none', null],
+  [
+    'those of an idle server, because the engine that fills them stands still',
+    { running: 0, waiting: 0, tokens: 7 },
+  ],
+])('a hung server is found by a request for one token where its metrics are %s', async (_name, load) => {
+  const { machine, until, is, clock, states } = scene([{}]);
+  await until(() => is('serving'));
+  const [first] = machine.running();
+  if (first === undefined) throw new Error('none runs');
+  first.load = load;
+  const wellUntilMs = clock.now() + 100_000;
+  await until(() => clock.now() >= wellUntilMs);
+  expect(is('serving')).toBe(true);
+  // Every half of the time that it may be without progress, and not more often.
+  expect(first.asked).toBeGreaterThanOrEqual(7);
+  expect(first.asked).toBeLessThanOrEqual(10);
+  first.isHung = true;
+  const hungAtMs = clock.now();
+  await until(() => is('restarting'));
+  expect(clock.now() - hungAtMs).toBeGreaterThanOrEqual(20_000);
+  expect(clock.now() - hungAtMs).toBeLessThan(36_000);
+  expect(states.at(-1)).toMatchObject({
+    text: expect.stringContaining('a request for one token had no answer in 20 s'),
+  });
+  expect(first.isRunning).toBe(false);
+  await until(() => is('serving'));
+});
+
+test('a request for one token that waits behind others is no hang, and a busy server is not asked', async () => {
+  const { machine, until, is, clock, states } = scene([{}]);
+  await until(() => is('serving'));
+  const [server] = machine.running();
+  if (server === undefined) throw new Error('none runs');
+  await until(() => server.asked > 0);
+  server.isHung = true;
+  await until(() => server.asked > 1);
+  server.load = { running: 64, waiting: 200, tokens: 0 };
+  const asked = server.asked;
+  for (let tick = 0; tick < 60; tick += 1) {
+    server.load.tokens += 1;
+    const atMs = clock.now() + 3_000;
+    clock.schedule(3_000, () => undefined);
+    await until(() => clock.now() >= atMs);
+  }
+  expect(states.filter(({ type }) => type === 'restarting')).toEqual([]);
+  expect(server.asked).toBe(asked);
+});
+
 test('one whose health is silent is killed too', async () => {
   const { machine, until, is } = scene([{}]);
   await until(() => is('serving'));

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { probeServer } from '../../../../src/llm/vllm/server-probe.ts';
+import { serverProbe } from '../../../../src/llm/vllm/server-probe.ts';
 
 const servers: Server[] = [];
 afterEach(() => {
@@ -29,7 +29,7 @@ describe('probe of a server', () => {
       if (request.url === '/v1/models') response.end('{"object":"list","data":[{"id":"a"},{"id":"b"}]}');
       else response.end(request.url === '/metrics' ? 'vllm:num_requests_running 1\n' : '');
     });
-    expect(await probeServer(url, 'key', 5_000)).toEqual({
+    expect(await serverProbe.vitals(url, 'key', 5_000)).toEqual({
       isHealthy: true,
       models: ['a', 'b'],
       load: { running: 1, waiting: 0, tokens: 0, cachedTokens: null },
@@ -48,13 +48,35 @@ describe('probe of a server', () => {
     ],
   ])('says no to %s, in time', async (_name, listener) => {
     const startMs = performance.now();
-    expect(await probeServer(await serve(listener), null, 200)).toEqual(nothing);
+    expect(await serverProbe.vitals(await serve(listener), null, 200)).toEqual(nothing);
     expect(performance.now() - startMs).toBeLessThan(5_000);
   });
 
+  test('asks for one token with the key; a refusal is an answer, silence is none', async () => {
+    let asked = '';
+    const url = await serve((request, response) => {
+      request.on('data', (chunk) => (asked += String(chunk)));
+      request.on('end', () => {
+        asked += ` ${request.method} ${request.url} ${request.headers.authorization ?? '-'}`;
+        response.writeHead(400).end('{"error":{}}');
+      });
+    });
+    expect(await serverProbe.answers(url, 'key', 'm', AbortSignal.timeout(5_000))).toBe(true);
+    expect(asked).toBe(
+      '{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"Hi"}]} POST /v1/chat/completions Bearer key',
+    );
+    const silent = await serve(() => undefined);
+    expect(await serverProbe.answers(silent, null, 'm', AbortSignal.timeout(200))).toBe(false);
+    const resets = await serve((request) => void request.socket.resetAndDestroy());
+    expect(await serverProbe.answers(resets, null, 'm', AbortSignal.timeout(5_000))).toBe(true);
+    expect(await serverProbe.answers('http://127.0.0.1:9/v1', null, 'm', AbortSignal.timeout(5_000))).toBe(
+      true,
+    );
+  });
+
   test('says no where nobody listens, and to models and metrics that are none', async () => {
-    expect(await probeServer('http://127.0.0.1:9/v1', null, 500)).toEqual(nothing);
+    expect(await serverProbe.vitals('http://127.0.0.1:9/v1', null, 500)).toEqual(nothing);
     const url = await serve((_request, response) => response.end('{"data":[{"name":1}]}'));
-    expect(await probeServer(url, null, 5_000)).toEqual({ isHealthy: true, models: null, load: null });
+    expect(await serverProbe.vitals(url, null, 5_000)).toEqual({ isHealthy: true, models: null, load: null });
   });
 });
