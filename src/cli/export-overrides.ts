@@ -1,6 +1,7 @@
 /** Options that say what an export holds, as overrides of the configuration. `export` and `push` have them. */
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import type { Overrides } from '../config/load.ts';
+import { EXPORT_FORMATS } from '../config/schema/export-formats.ts';
 import { count, number, positive } from './command.ts';
 
 export interface ExportFlags {
@@ -27,6 +28,15 @@ const KEYS: Readonly<Record<keyof ExportFlags, readonly [string, string]>> = {
   seed: ['saving.export.seed', '--seed'],
 };
 
+/** @throws InvalidArgumentError */
+function formats(list: string): string {
+  const names = list.split(',').map((name) => name.trim());
+  const known: readonly string[] = EXPORT_FORMATS;
+  const wrong = names.find((name) => name !== '' && !known.includes(name.toLowerCase()));
+  if (wrong === undefined) return list;
+  throw new InvalidArgumentError(`"${wrong}" is none of ${EXPORT_FORMATS.join(', ')}.`);
+}
+
 /** An empty text counts as not given. */
 export function exportOverridesOf(flags: ExportFlags): Overrides {
   const given = Object.entries(KEYS).flatMap(([name, [key, flag]]) => {
@@ -39,7 +49,7 @@ export function exportOverridesOf(flags: ExportFlags): Overrides {
 
 export function addExportOptions(command: Command): Command {
   return command
-    .option('--format <list>', 'comma-separated formats (saving.export.formats)')
+    .option('--format <list>', 'comma-separated formats (saving.export.formats)', formats)
     .option('--languages <list>', 'only these languages, comma-separated (saving.export.languages)')
     .option('--min-score <score>', 'only with this score or better (saving.export.min_score)', number)
     .option('--keep-unjudged', 'with --min-score: also without any score (saving.export.keep_unjudged)')

@@ -190,7 +190,7 @@ function unhealthy(endpoint: ModelEndpoint, failure: FailedAttempt): EndpointHea
 function hintFor(endpoint: ModelEndpoint, failure: FailedAttempt): string {
   const { config, provider } = endpoint;
   if (failure.status === 401 || failure.status === 403) {
-    const variable = provider.keyVariable ?? 'its variable';
+    const variable = config.keyVariable ?? provider.keyVariable ?? 'its variable';
     return config.key() === null
       ? `It needs a key: export ${provider.keyVariable ?? 'MY_KEY'}=… and name that variable (LLM_<ROLE>_API_KEY_ENV for a role, api_key_env for an endpoint).`
       : `It refuses the key: check the value of ${variable}, and that the key belongs to ${provider.name}.`;

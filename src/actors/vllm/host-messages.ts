@@ -72,6 +72,8 @@ const REPLICA = z.object({
 const REPORT = z.object({
   node: text,
   gpus: z.array(GPU).max(1_024),
+  /** Why it may have more than it knows of; null when it knows. */
+  gpuTrouble: text.nullable(),
   /** It takes nothing more. */
   isLeaving: z.boolean(),
   replicas: z.array(REPLICA).max(1_024),

@@ -2,14 +2,17 @@
 import type { KeptServer } from '../../ports/server-process.ts';
 import type { HostReport, OfferedGpu, ReplicaReport } from './host-messages.ts';
 
-export type FoundGpu = Omit<OfferedGpu, 'usedBy'>;
+export interface FoundGpus {
+  readonly gpus: readonly Omit<OfferedGpu, 'usedBy'>[];
+  readonly trouble: string | null;
+}
 
 /** What others accept of a text is bounded too. */
 const TEXT_CHARS_MAX = 8_000;
 
 /** Those with the most free memory first. */
 export function freeGpus(
-  offered: readonly FoundGpu[],
+  { gpus: offered }: Pick<FoundGpus, 'gpus'>,
   kept: readonly KeptServer[],
   replicas: Iterable<ReplicaReport>,
 ): number[] {
@@ -34,7 +37,7 @@ export const replicaReports = (replicas: Iterable<ReplicaReport>): ReplicaReport
 export interface HostReportParts {
   readonly node: string;
   readonly isLeaving: boolean;
-  readonly offered: readonly FoundGpu[];
+  readonly offered: FoundGpus;
   readonly kept: readonly KeptServer[];
   readonly replicas: readonly ReplicaReport[];
 }
@@ -48,7 +51,8 @@ export function hostReport({ node, isLeaving, offered, kept, replicas }: HostRep
   ]);
   return {
     node,
-    gpus: offered.map((gpu) => ({ ...gpu, usedBy: users.get(gpu.index) ?? null })),
+    gpus: offered.gpus.map((gpu) => ({ ...gpu, usedBy: users.get(gpu.index) ?? null })),
+    gpuTrouble: offered.trouble,
     isLeaving,
     replicas: [...replicas],
     kept: kept.filter(({ isUsed }) => !isUsed).map(({ orderHash, gpus }) => ({ orderHash, gpus: [...gpus] })),

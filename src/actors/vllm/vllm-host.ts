@@ -23,7 +23,7 @@ import {
   type HostReport,
   type ReplicaReport,
 } from './host-messages.ts';
-import { type FoundGpu, freeGpus, hostReport, replicaReports } from './host-report.ts';
+import { type FoundGpus, freeGpus, hostReport, replicaReports } from './host-report.ts';
 import { type ServerLimits, type ServerState, vllmServer } from './vllm-server.ts';
 
 /** What a replica of a run is, as the run's stored configuration says. */
@@ -46,7 +46,7 @@ export interface VllmHostOptions {
   readonly processes: ServerProcesses;
   readonly probe: ServerProbe;
   /** GPUs that this node offers, asked anew for each report. */
-  readonly gpus: () => Promise<readonly FoundGpu[]>;
+  readonly gpus: () => Promise<FoundGpus>;
   /** @throws DlgforgeError when this node may not start this program. */
   readonly allows: (program: string) => void;
   /** @throws DlgforgeError when this node cannot run it. */
@@ -73,7 +73,7 @@ interface Replica {
 interface Preparation {
   readonly order: ReplicaOrder;
   readonly found: ServerProcess | null;
-  readonly offered: readonly FoundGpu[];
+  readonly offered: FoundGpus;
   readonly kept: readonly KeptServer[];
 }
 

@@ -10,7 +10,7 @@ import type { Logger } from '../../kernel/logger.ts';
 import { serverProbe } from '../../llm/vllm/server-probe.ts';
 import { vllmProcesses } from '../../llm/vllm/server-processes.ts';
 import type { ServerProcesses } from '../../ports/server-process.ts';
-import type { FoundGpu } from '../../actors/vllm/host-report.ts';
+import type { FoundGpus } from '../../actors/vllm/host-report.ts';
 
 export interface ServerProcessesOptions {
   /** Where servers of this machine are written down. */
@@ -51,7 +51,7 @@ export interface HostOptions {
   readonly node: string;
   readonly environment: Environment;
   readonly processes: ServerProcesses;
-  readonly gpus: () => Promise<readonly FoundGpu[]>;
+  readonly gpus: () => Promise<FoundGpus>;
   readonly orderOf: VllmHostOptions['orderOf'];
   readonly onChange?: (replicas: readonly ReplicaReport[]) => void;
 }

@@ -21,7 +21,7 @@ import type { ServerProcesses } from '../../ports/server-process.ts';
 import type { Project } from '../project.ts';
 import type { RunObserver } from '../run-options.ts';
 import { allowProgram, serverProcesses, spawnHost } from './host.ts';
-import { type FoundGpu, hostReport } from '../../actors/vllm/host-report.ts';
+import { type FoundGpus, hostReport } from '../../actors/vllm/host-report.ts';
 import { offeredGpus } from './offered-gpus.ts';
 import {
   endpointShape,
@@ -49,7 +49,7 @@ export interface LocalServers {
   readonly project: Project;
   readonly requirements: Pick<Requirements, 'roles' | 'keys'>;
   readonly processes: ServerProcesses;
-  readonly gpus: () => Promise<readonly FoundGpu[]>;
+  readonly gpus: () => Promise<FoundGpus>;
 }
 
 export function localServers(

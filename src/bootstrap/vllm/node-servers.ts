@@ -9,7 +9,7 @@ import type { RunId } from '../../kernel/ids.ts';
 import type { ClusterNode } from '../cluster/join.ts';
 import { readSpec } from '../cluster/run-spec.ts';
 import { serverProcesses, spawnHost } from './host.ts';
-import type { FoundGpu } from '../../actors/vllm/host-report.ts';
+import type { FoundGpus } from '../../actors/vllm/host-report.ts';
 import { offeredGpus } from './offered-gpus.ts';
 import { ownHostOf } from './own-host.ts';
 import { replicaOrder } from './replica-order.ts';
@@ -45,7 +45,7 @@ export async function startNodeServers(options: NodeServersOptions): Promise<Nod
   const gpus = offeredGpus(environment, options.gpus);
   const ownHost = await ownHostOf(node.address);
   let replicas: readonly ReplicaReport[] = [];
-  let offered: readonly FoundGpu[] = await gpus();
+  let offered: FoundGpus = await gpus();
   const host = spawnHost({
     system,
     node: node.name,
@@ -67,7 +67,7 @@ export async function startNodeServers(options: NodeServersOptions): Promise<Nod
   });
   return {
     status: () => ({
-      gpus: offered.length,
+      gpus: offered.gpus.length,
       gpusUsed: new Set(replicas.flatMap((replica) => replica.gpus)).size,
       ...(replicas.length === 0 ? {} : { replicas: shownReplicas(replicas) }),
     }),

@@ -30,7 +30,7 @@ export function lacksRoom(wanted: WantedReplicas, reports: readonly HostReport[]
   );
 }
 
-/** One line for each node. */
+/** One line for each node, and one for each that does not know what it has. */
 export function gpuTable(reports: readonly HostReport[]): readonly string[] {
   const rows = [
     ['node', 'GPUs', 'free', 'free memory of each'],
@@ -42,12 +42,16 @@ export function gpuTable(reports: readonly HostReport[]): readonly string[] {
     ]),
   ];
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
-  return rows.map((row) =>
+  const lines = rows.map((row) =>
     row
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))
       .join('  ')
       .trimEnd(),
   );
+  return [
+    ...lines,
+    ...reports.flatMap(({ node, gpuTrouble }) => (gpuTrouble === null ? [] : [`${node}: ${gpuTrouble}`])),
+  ];
 }
 
 function memoryOf({ index, freeMb, totalMb, usedBy }: HostReport['gpus'][number]): string {

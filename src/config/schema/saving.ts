@@ -14,8 +14,7 @@ import {
   texts,
 } from './fields.ts';
 import { FILE_NAME, FILE_NAME_RULE } from './run.ts';
-
-export const EXPORT_FORMATS = ['sharegpt', 'openai', 'chatml', 'parquet', 'jsonl.zst'] as const;
+import { EXPORT_FORMATS } from './export-formats.ts';
 
 const SHARE = 'as a share of the conversations of each language.';
 

@@ -134,8 +134,17 @@ function sweepUnfinished(dataDir: string): void {
   const prefix = `${basename(dataDir)}.new-`;
   for (const name of readdirSync(dirname(dataDir))) {
     const pid = name.startsWith(prefix) ? Number.parseInt(name.slice(prefix.length), 10) : Number.NaN;
-    if (pid > 0 && !isRunning(pid))
-      rmSync(join(dirname(dataDir), name), { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+    if (pid > 0 && !isRunning(pid)) removeUnlessWritten(join(dirname(dataDir), name));
+  }
+}
+
+/** An initdb outlives whoever started it by a moment; what it writes meanwhile is swept the next time. */
+function removeUnlessWritten(folder: string): void {
+  try {
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code !== 'ENOTEMPTY') throw error;
   }
 }
 

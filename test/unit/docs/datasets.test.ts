@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { EXPORT_FORMATS } from '../../../src/config/schema/saving.ts';
+import { EXPORT_FORMATS } from '../../../src/config/schema/export-formats.ts';
 import { COLUMN_FIELDS, type Field, type Leaf } from '../../../src/export/dataset/schema.ts';
 
 const text = readFileSync(new URL('../../../docs/datasets.md', import.meta.url), 'utf8');

@@ -60,6 +60,7 @@ test('without a list of models, one token of the model is asked for', async () =
 
 test.each<[Partial<EndpointConfig>, RegExp]>([
   [{}, /needs a key: export MY_KEY=…/],
+  [{ keyVariable: 'NODE_KEY', key: () => 'sk-wrong' }, /check the value of NODE_KEY/],
   [{ provider: 'groq', key: () => 'sk-wrong' }, /refuses the key: check the value of GROQ_API_KEY/],
 ])('a key that is missing or refused is said with the variable', async (changes, hint) => {
   const { health } = await checked(

@@ -76,6 +76,7 @@ const host = (node: string, gpus: number, replicas: readonly ReplicaReport[] = [
     totalMb: null,
     usedBy: index < replicas.length ? 'a replica' : null,
   })),
+  gpuTrouble: null,
   isLeaving: false,
   replicas: [...replicas],
   kept: [],

@@ -49,8 +49,14 @@ function world({ keep = false, gpuCount = 1 } = {}): World {
         vllmHost({
           node: name,
           ...machine,
-          gpus: async () =>
-            Array.from({ length: gpus }, (_, index) => ({ index, freeMb: 1000 + index, totalMb: 2000 })),
+          gpus: async () => ({
+            gpus: Array.from({ length: gpus }, (_, index) => ({
+              index,
+              freeMb: 1000 + index,
+              totalMb: 2000,
+            })),
+            trouble: null,
+          }),
           allows: () => undefined,
           orderOf: async (id, index) => ({
             server: {
@@ -320,7 +326,7 @@ test('a run that this node cannot read is an inability of the node, a store that
     vllmHost({
       node: 'a',
       ...a.machine,
-      gpus: async () => [],
+      gpus: async () => ({ gpus: [], trouble: null }),
       allows: () => undefined,
       orderOf: async () => await Promise.reject(error),
     }),

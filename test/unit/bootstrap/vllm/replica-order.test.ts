@@ -92,6 +92,7 @@ test('H10 every role without a model asks for the served one; a role with a serv
 const host = (node: string, gpus: HostReport['gpus']): HostReport => ({
   node,
   gpus,
+  gpuTrouble: null,
   isLeaving: false,
   replicas: [],
   kept: [],
@@ -120,6 +121,10 @@ test('where there is no room a table says what there is', () => {
     ].join('\n'),
   );
   expect(lacksRoom({ ...wanted, count: 1 }, two)).toBeNull();
+  const broken = { ...host('c', []), gpuTrouble: 'nvidia-smi failed: Driver/library version mismatch' };
+  expect(lacksRoom(wanted, [broken])?.message).toContain(
+    '\n  c     0     0     -\n  c: nvidia-smi failed: Driver/library version mismatch\n',
+  );
   expect(lacksRoom(wanted, [])?.message).toContain('No node of the cluster starts model servers');
   expect(lacksRoom({ ...wanted, gpusPerReplica: 0 }, two)).toBeNull();
 });
