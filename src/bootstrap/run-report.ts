@@ -8,7 +8,7 @@ import { payloadOf } from '../export/dataset-rows.ts';
 import type { RunId } from '../kernel/ids.ts';
 import type { CallTotals, Dataset, RunCounts, Store } from '../ports/store.ts';
 import type { Project } from './project.ts';
-import type { ExportFormat } from '../config/schema/export-formats.ts';
+import type { ExportFormat } from '../export/dataset/format-writers.ts';
 
 export interface LanguageReport {
   readonly language: string;

@@ -42,17 +42,19 @@ export class Secret {
 }
 
 /**
- * `scheme://user:password@host/name` (one or several, comma separated) or libpq's `key=value` words.
+ * `scheme://user:password@host/name` (for NATS one or several, comma separated) or libpq's `key=value` words.
  * The user information ends at the last `@`, so that a password with `@` or `/` in it stays hidden;
  * a lone word before the `@` is hidden too, because NATS puts tokens there.
  */
 function maskConnection(text: string): string {
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
+  // Only NATS has lists of URLs: elsewhere what looks like the next one is part of a password.
+  if (/^(?:nats|tls|wss?):\/\//i.test(text)) {
     return text
-      .split(/,(?=[a-z][a-z0-9+.-]*:\/\/)/i)
+      .split(/,(?=(?:nats|tls|wss?):\/\/)/i)
       .map(maskUrl)
       .join(',');
   }
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return maskUrl(text);
   if (/^\s*[a-z_]+\s*=/i.test(text)) return maskWords(text);
   return MASK;
 }

@@ -1,6 +1,7 @@
 /** The GPUs of this machine, as nvidia-smi tells. */
 import { execFile, type ExecFileException } from 'node:child_process';
 import { promisify } from 'node:util';
+import type { Environment } from '../../config/environment.ts';
 import { messageOf } from '../../kernel/errors.ts';
 
 interface Gpu {
@@ -21,7 +22,7 @@ const TIMEOUT_MS = 5_000;
 const TROUBLE_CHARS = 300;
 
 /** None when there is no such program, or it finds none. */
-export async function findGpus(environment: NodeJS.ProcessEnv = process.env): Promise<FoundGpus> {
+export async function findGpus(environment: Environment): Promise<FoundGpus> {
   try {
     const { stdout } = await run('nvidia-smi', QUERY, { timeout: TIMEOUT_MS, env: environment });
     return { gpus: gpusIn(stdout), trouble: null };

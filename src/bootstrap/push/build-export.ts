@@ -2,7 +2,6 @@
  * From an output folder, ours or 0.1.0's, to a finished export folder: what can be wrong is found first, a
  * first pass over the rows decides what goes where, a second writes it, and the whole is swapped in.
  */
-import type { ExportFormat } from '../../config/schema/export-formats.ts';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, posix } from 'node:path';
@@ -17,7 +16,12 @@ import {
   type SwapStep,
 } from '../../export/dataset/export-folder.ts';
 import { type ExportPlan, planExport, type Split } from '../../export/dataset/export-plan.ts';
-import { FormatWriters, requireFormats, type WrittenFile } from '../../export/dataset/format-writers.ts';
+import {
+  type ExportFormat,
+  FormatWriters,
+  requireFormats,
+  type WrittenFile,
+} from '../../export/dataset/format-writers.ts';
 import { toolDefinitions } from '../../export/dataset/openai-row.ts';
 import { drawPlots, plotTitle } from '../../export/dataset/plots.ts';
 import { copyRunStates } from '../../export/dataset/run-states.ts';

@@ -1,6 +1,6 @@
 /** The formats of a dataset beside its files: `exports` in the output folder. Made by `export`, and by a run at its end. */
 import { join } from 'node:path';
-import type { ExportFormat } from '../../config/schema/export-formats.ts';
+import type { ExportFormat } from '../../export/dataset/format-writers.ts';
 import { messageOf } from '../../kernel/errors.ts';
 import type { Project } from '../project.ts';
 import type { RunReport } from '../run-report.ts';

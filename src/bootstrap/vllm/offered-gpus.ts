@@ -20,7 +20,7 @@ export function offeredGpus(environment: Environment, count: number | null): () 
 }
 
 async function find(environment: Environment, count: number | null): Promise<FoundGpus> {
-  const { gpus: found, trouble } = await findGpus();
+  const { gpus: found, trouble } = await findGpus(environment);
   const all =
     count === null
       ? found

@@ -1,5 +1,4 @@
 /** The formats of an export: which files each has, of which columns, and how a row gets into them. */
-import type { ExportFormat } from '../../config/schema/export-formats.ts';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pythonJson } from '../../dialogue/python-json.ts';
@@ -13,6 +12,8 @@ import { OPENAI_FIELDS, openaiLine } from './openai-row.ts';
 import { type Compression, ParquetFiles } from './parquet-files.ts';
 import { COLUMN_FIELDS, columnsOf, type ExportRow, type Field } from './schema.ts';
 import { writtenRow } from './written-row.ts';
+
+export type ExportFormat = 'sharegpt' | 'openai' | 'chatml' | 'parquet' | 'jsonl.zst';
 
 export interface FormatOptions {
   readonly folder: string;
