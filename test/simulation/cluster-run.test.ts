@@ -70,6 +70,9 @@ async function expectSameAsAlone(): Promise<void> {
   expect(await bytesOf(store)).toBe(alone);
 }
 
+const starts = async () => (await eventsOf()).filter((event) => event.type === 'CoordinatorStarted');
+const startedBy = async (): Promise<string[]> => (await starts()).map(({ node }) => node);
+
 async function expectComplete(): Promise<void> {
   await expectWhole(store, SAMPLES);
   await expectSameAsAlone();
@@ -156,14 +159,14 @@ describe('a leader that is lost', () => {
     await until(async () => (await committedCount()) >= 2, 'two commits');
     await cluster.kill('a');
     await cluster.lead('d');
+    await until(async () => (await startedBy()).includes('d'), 'd as the leader');
     await until(async () => (await committedCount()) >= 6, 'six commits');
     await cluster.kill('d');
     const { outcome } = await cluster.lead('e');
     expect(await outcome).toEqual({ type: 'completed' });
     await expectComplete();
-    const started = (await eventsOf()).filter((event) => event.type === 'CoordinatorStarted');
-    expect(started.map(({ node }) => node)).toEqual(['a', 'd', 'e']);
-    const epochs = started.map(({ epoch }) => epoch);
+    expect(await startedBy()).toEqual(['a', 'd', 'e']);
+    const epochs = (await starts()).map(({ epoch }) => epoch);
     expect(epochs).toEqual(epochs.toSorted((x, y) => x - y));
   });
 

@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { Knowledge, wordDocuments } from './knowledge.ts';
+import { Knowledge, wordDocuments } from '../../contract/retriever/knowledge.ts';
 
 const CHUNKING = { chunkSize: 200, chunkOverlap: 20 };
 

@@ -9,7 +9,7 @@ import { type Logger, silentLogger } from '../../../src/kernel/logger.ts';
 import { type EmbeddedListen, EmbeddedPostgres } from '../../../src/store/embedded-postgres.ts';
 import { openStore } from '../../../src/store/open-store.ts';
 import { startProcess } from '../../support/processes.ts';
-import { committing, startRun } from './store-contract.ts';
+import { committing, startRun } from '../../contract/store/store-contract.ts';
 
 const PASSWORD = 'a-generated-password-0123';
 const listen: EmbeddedListen = { host: '127.0.0.1', port: 0, password: PASSWORD };

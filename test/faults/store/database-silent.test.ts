@@ -13,7 +13,7 @@ import { openStore, type OpenStoreOptions } from '../../../src/store/open-store.
 import { freshSchema, withClient } from '../../support/embedded-store.ts';
 import { type LossyProxy, startLossyProxy } from '../../support/lossy-proxy.ts';
 import { waitFor } from '../../support/processes.ts';
-import { committing, startRun } from './store-contract.ts';
+import { committing, startRun } from '../../contract/store/store-contract.ts';
 
 /** A server of this file's own: it is frozen. */
 const stateDir = mkdtempSync(join(tmpdir(), 'dlgforge-silent-'));

@@ -14,7 +14,7 @@ import { openStore, type OpenStoreOptions } from '../../../src/store/open-store.
 import { freshSchema, withClient } from '../../support/embedded-store.ts';
 import { startLossyProxy } from '../../support/lossy-proxy.ts';
 import { startProcess, waitFor } from '../../support/processes.ts';
-import { committing, holder, startRun } from './store-contract.ts';
+import { committing, holder, startRun } from '../../contract/store/store-contract.ts';
 
 /** A server of this file's own: its connections are cut and it is killed. */
 const stateDir = mkdtempSync(join(tmpdir(), 'dlgforge-away-'));
