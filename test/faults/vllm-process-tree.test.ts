@@ -3,7 +3,6 @@ import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { silentLogger } from '../../src/kernel/logger.ts';
@@ -202,9 +201,13 @@ describe.runIf(process.platform === 'linux')('process tree of a vLLM server', ()
   });
 
   test.concurrent('a port at which somebody listens is passed over', async () => {
-    const stranger = createServer((_request, response) => response.end('a stranger')).listen(0, '127.0.0.1');
+    // Not one of those that the system gives to whoever connects: the next may be taken at any moment.
+    const port = 18_200;
+    const stranger = createServer((_request, response) => response.end('a stranger')).listen(
+      port,
+      '127.0.0.1',
+    );
     await once(stranger, 'listening');
-    const { port } = stranger.address() as AddressInfo;
     const server = await lab.processes.start(lab.order('beside', port));
     try {
       expect(server.port).toBeGreaterThan(port);
