@@ -1,9 +1,11 @@
 import { readSecret, resolveCredentials, serperKey, type Credentials } from './credentials.ts';
 import { personasFile, promptsDir, seedTopicsFile } from './paths.ts';
 import { Findings, type ConfigProblem } from './problem.ts';
+import { pushesAfterRun } from './publishing.ts';
 import {
   endpointsOf,
   joinsSharedEndpoints,
+  judgesOnline,
   modelOf,
   rolesFor,
   servedByUs,
@@ -34,7 +36,10 @@ export function checkRequirements(
   checkModels(config, roles, findings);
   checkBackend(config, roles, findings);
   checkAssets(config, projectRoot, command, findings);
-  if (command === 'run') checkTools(config, environment, findings);
+  if (command === 'run') {
+    checkTools(config, environment, findings);
+    checkPublished(config, findings);
+  }
   const credentials = resolveCredentials(config, environment, roles);
   return {
     roles,
@@ -151,6 +156,18 @@ function checkAssets(config: Config, projectRoot: string, command: RoleCommand, 
       hint: `Correct \`${key}\`, or leave it out.`,
     });
   }
+}
+
+const JUDGED = 'conversations_sharegpt_judged.jsonl';
+
+/** Only a notice: an earlier run may have been judged. */
+function checkPublished(config: Config, findings: Findings): void {
+  const { source_file: source } = config.saving.hf_push;
+  if (!pushesAfterRun(config) || judgesOnline(config) || source.trim() !== JUDGED) return;
+  findings.notice(
+    null,
+    `[hf-push] Nothing of this run will be in ${JUDGED}, which is to be published at its end: it is not judged while it runs. Set \`judge.enabled: true\` and \`judge.mode: online\`, or \`saving.hf_push.source_file: conversations_sharegpt.jsonl\`.`,
+  );
 }
 
 function checkTools({ tools }: Config, environment: LoadedConfig['environment'], findings: Findings): void {

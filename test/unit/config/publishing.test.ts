@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { hubUrl, publishingProblems, repoIdLack } from '../../../src/config/publishing.ts';
+import { checkRequirements } from '../../../src/config/requirements.ts';
 import { load } from './project.ts';
 
 const AUTO = 'saving: {hf_push: {enabled: true, auto_push_on_run: true';
@@ -58,6 +59,19 @@ describe('I6: a run that publishes at its end', () => {
       expect.stringContaining('HF_ENDPOINT must be the address'),
     ]);
     expect(problemsOf(`${AUTO}, repo_id: a/b}}`, { HUGGINGFACE_HUB_TOKEN: 't' })).toEqual([]);
+  });
+
+  test.each([
+    ['judge: {enabled: false}', '', true],
+    ['judge: {mode: offline}', '', true],
+    ['judge: {mode: online}', '', false],
+    ['judge: {enabled: false}', ', source_file: conversations_sharegpt.jsonl', false],
+  ])('is told when it will have nothing to publish: %s%s', (judge, source, isTold) => {
+    const loaded = load(`${judge}\n${AUTO}, repo_id: a/b${source}}}`);
+    const told = checkRequirements(loaded, 'run').notices.filter((notice) => notice.includes('[hf-push]'));
+    expect(told).toHaveLength(isTold ? 1 : 0);
+    if (isTold)
+      expect(told[0]).toContain('Nothing of this run will be in conversations_sharegpt_judged.jsonl');
   });
 
   test.each([
