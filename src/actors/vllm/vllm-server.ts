@@ -244,7 +244,7 @@ class VllmServer implements Behaviour<ServerMessage> {
     this.#isFailed = true;
     const text = this.#explained(reason, lastLines);
     this.#tell({ type: 'restarting', text });
-    this.#context.logger.log('warn', 'llm', `[vllm] ${this.#options.order.name}: ${text}`);
+    // Its supervisor writes it down.
     throw new DlgforgeError('endpoint', text);
   }
 
