@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ClusterLab, startLab } from '../support/cluster-lab.ts';
 import { isRunning } from '../support/cluster-processes.ts';
+import { machineWithGpus } from '../support/managed-project.ts';
 import { waitFor } from '../support/processes.ts';
 import { STAND_IN } from '../support/vllm-lab.ts';
 import type { BehaviourInput } from '../support/vllm-stand-in/behaviour.ts';
@@ -12,6 +13,7 @@ import type { BehaviourInput } from '../support/vllm-stand-in/behaviour.ts';
 interface Start {
   readonly port: number;
   readonly pid: number;
+  readonly gpus: string;
   readonly args: readonly string[];
 }
 
@@ -116,7 +118,14 @@ test('replicas are spread over the nodes (H9); that of a node that dies is place
   );
   expect(gone).toBe(true);
   expect([a, b].filter((each) => isRunning(each?.pid ?? 0))).toHaveLength(1);
-  await lab.startAgent({ gpus: 1 });
+  // The other GPU of this machine, as a batch system gives it: a kept server is known to all nodes of a machine.
+  await lab.startAgent({
+    gpus: null,
+    environment: {
+      PATH: `${machineWithGpus(join(folder, 'bin'), 2)}:${process.env['PATH']}`,
+      CUDA_VISIBLE_DEVICES: '1',
+    },
+  });
   await until('it is placed again', () => starts().length === 3);
   const { code, stderr } = await run.finished;
   expect(code, stderr).toBe(0);
@@ -145,29 +154,29 @@ test('when no server is left the run pauses with the reason, and goes on when it
   console.info('paused and resumed:', starts().length - before, 'starts,', await rows(), 'rows');
 });
 
-test('a kept server outlives its run and is taken up by the next, on the GPU that it holds', async () => {
+test('kept servers outlive their run and are taken up by the next, on the GPUs that they hold', async () => {
   const before = starts().length;
   // Until then they have the GPUs.
   await until('the end of the servers before', () => !starts().some(({ pid }) => isRunning(pid)));
+  // So slow that both serve before two conversations are done: one that does not serve yet is not kept.
+  behave({ ...SLOW, rehearsal: { latency: { mean_ms: 500 } } });
   const args = [
     'run',
     'config.yaml',
     '--set',
     'llm.vllm.auto_stop_on_exit=false',
-    // Both nodes are on this machine and offer GPU 0: one that is kept is nobody else's.
-    '--set',
-    'llm.vllm.replicas=1',
     '--set',
     'run.total_samples=2',
   ];
   const first = await lab.run([...args, '--run-id', 'kept-1']);
   expect(first.code, first.stderr).toBe(0);
   const kept = starts().slice(before);
-  expect(kept).toHaveLength(1);
+  expect(kept).toHaveLength(2);
+  expect(kept.map(({ gpus }) => gpus).toSorted()).toEqual(['0', '1']);
   expect(kept.every(({ pid }) => isRunning(pid))).toBe(true);
   const second = await lab.run([...args, '--run-id', 'kept-2']);
   expect(second.code, second.stderr).toBe(0);
-  expect(starts()).toHaveLength(before + 1);
+  expect(starts()).toHaveLength(before + 2);
   expect(kept.every(({ pid }) => isRunning(pid))).toBe(true);
-  console.info('kept: 1 start for two runs,', await rows(), 'rows');
+  console.info('kept: 2 starts for two runs,', await rows(), 'rows');
 });

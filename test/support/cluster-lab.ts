@@ -50,6 +50,15 @@ export interface LabOptions {
   readonly environment?: Readonly<Record<string, string>>;
 }
 
+export interface AgentOptions {
+  /** @default 1 */
+  readonly workers?: number;
+  /** Null: what nvidia-smi finds. @default 0 */
+  readonly gpus?: number | null;
+  /** More for this process. */
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
 export interface ClusterLab extends AsyncDisposable {
   readonly folder: string;
   readonly rehearsal: Rehearsal;
@@ -59,7 +68,7 @@ export interface ClusterLab extends AsyncDisposable {
   readonly store: Store;
   /** What a process needs to know to be of this cluster. */
   readonly environment: Readonly<Record<string, string>>;
-  startAgent(options?: { readonly workers?: number; readonly gpus?: number }): Promise<LabAgent>;
+  startAgent(options?: AgentOptions): Promise<LabAgent>;
   /** Those that were started and are not gone. */
   agents(): readonly LabAgent[];
   /** A command in the project's folder. */
@@ -124,8 +133,14 @@ export async function startLab({
     project,
     store,
     environment,
-    async startAgent({ workers = 1, gpus } = {}) {
-      const agent = await startAgent({ folder, environment, workers, gpus, cwd: away });
+    async startAgent({ workers = 1, gpus = 0, environment: more } = {}) {
+      const agent = await startAgent({
+        folder,
+        environment: { ...environment, ...more },
+        workers,
+        gpus,
+        cwd: away,
+      });
       agents.push(agent);
       return agent;
     },
@@ -174,7 +189,7 @@ async function startAgent(options: {
   readonly folder: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly workers: number;
-  readonly gpus?: number | undefined;
+  readonly gpus: number | null;
   readonly cwd: string;
 }): Promise<LabAgent> {
   const stateDir = join(options.folder, 'nodes', randomBytes(4).toString('hex'));
@@ -184,8 +199,7 @@ async function startAgent(options: {
       ...args,
       '--workers',
       String(options.workers),
-      '--gpus',
-      String(options.gpus ?? 0),
+      ...(options.gpus === null ? [] : ['--gpus', String(options.gpus)]),
       '--state-dir',
       stateDir,
     ],

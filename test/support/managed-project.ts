@@ -38,6 +38,14 @@ export interface ManagedProject {
 
 export const SAMPLES = 4;
 
+/** Puts an nvidia-smi that finds so many into `bin`, a folder for the PATH, and gives that back. */
+export function machineWithGpus(bin: string, count: number): string {
+  mkdirSync(bin, { recursive: true });
+  const lines = Array.from({ length: count }, (_, index) => `echo ${index}, Some GPU, 20000, 24000`);
+  writeFileSync(join(bin, 'nvidia-smi'), ['#!/bin/sh', ...lines, ''].join('\n'), { mode: 0o755 });
+  return bin;
+}
+
 /** Ports of its own for each test, so that tests can run side by side. */
 let nextPort = 18_400;
 
@@ -78,13 +86,7 @@ export async function managedProject({
     project,
     port,
     folder,
-    gpus(count) {
-      const bin = join(project.folder, 'bin');
-      mkdirSync(bin, { recursive: true });
-      const lines = Array.from({ length: count }, (_, index) => `echo ${index}, Some GPU, 20000, 24000`);
-      writeFileSync(join(bin, 'nvidia-smi'), ['#!/bin/sh', ...lines, ''].join('\n'), { mode: 0o755 });
-      return bin;
-    },
+    gpus: (count) => machineWithGpus(join(project.folder, 'bin'), count),
     behave(told) {
       mkdirSync(folder, { recursive: true });
       writeFileSync(join(folder, 'behaviour.json'), JSON.stringify(told));
