@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { InvariantError } from '../../../src/kernel/errors.ts';
 import type { Envelope, TransportEndpoint } from '../../../src/ports/transport.ts';
 import type { TransportHarness } from './transport-contract.ts';
+import { tell } from '../../support/envelopes.ts';
 
 interface Node {
   readonly endpoint: TransportEndpoint;
@@ -126,12 +127,3 @@ export function broadcastContract(name: string, start: () => Promise<TransportHa
     });
   });
 }
-
-const tell = (from: string, body: unknown): Envelope => ({
-  version: 1,
-  from,
-  kind: 'tell',
-  path: 'x',
-  incarnation: 1,
-  body,
-});

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { InvariantError } from '../../../src/kernel/errors.ts';
 import type { Envelope, Transport, TransportEndpoint } from '../../../src/ports/transport.ts';
+import { tell } from '../../support/envelopes.ts';
 
 export interface TransportHarness {
   /** A transport as a process of its own would open it; may be the same one each time. */
@@ -154,14 +155,5 @@ export function transportContract(name: string, start: () => Promise<TransportHa
     });
   });
 }
-
-const tell = (from: string, body: unknown): Envelope => ({
-  version: 1,
-  from,
-  kind: 'tell',
-  path: 'x',
-  incarnation: 1,
-  body,
-});
 
 const bodies = (node: Node): unknown[] => node.received.map(({ body }) => body);

@@ -8,6 +8,7 @@ import type { NatsLink } from '../../../src/transport/nats/connection.ts';
 import { subjectsOf } from '../../../src/transport/nats/subjects.ts';
 import { type CutProxy, startCutProxy } from '../../support/cut-proxy.ts';
 import { freshNamespace, startTestNats, type TestNats } from '../../support/nats-server.ts';
+import { tell } from '../../support/envelopes.ts';
 
 const SOON = { timeout: 10_000 };
 
@@ -253,13 +254,4 @@ describe('nodes on a NATS server', () => {
     await expect.poll(() => [other.heard, other.received.length], SOON).toEqual([['other'], 1]);
     expect([a.heard, a.received]).toEqual([[], []]);
   });
-});
-
-const tell = (from: string, body: unknown): Envelope => ({
-  version: 1,
-  from,
-  kind: 'tell',
-  path: 'x',
-  incarnation: 1,
-  body,
 });

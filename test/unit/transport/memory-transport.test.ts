@@ -6,15 +6,7 @@ import {
   type MemoryTransportOptions,
 } from '../../../src/transport/memory-transport.ts';
 import { SimulatedClock } from '../../support/simulated-clock.ts';
-
-const tell = (from: string, body: unknown): Envelope => ({
-  version: 1,
-  from,
-  kind: 'tell',
-  path: 'x',
-  incarnation: 1,
-  body,
-});
+import { tell } from '../../support/envelopes.ts';
 
 async function network(names: readonly string[], options: MemoryTransportOptions = {}) {
   const clock = new SimulatedClock();
